@@ -1,0 +1,1 @@
+"""Plumbing that knows no business: settings, errors, clock, logs, metrics, Kafka, PostgreSQL, service life."""

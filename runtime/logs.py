@@ -1,0 +1,51 @@
+"""Logging: a record is a constant event name plus fields, written to stderr as JSON or for a terminal.
+
+Only a command configures it. Libraries that log through the standard library go the same way. No record carries phone
+numbers, names, conversations or credentials: values are logged by id and count.
+"""
+
+import logging
+import sys
+
+import structlog
+from structlog.typing import Processor
+
+NOISY = ("aiokafka", "faust", "mode", "alibabacloud", "urllib3", "asyncio", "yoyo")
+
+
+def configure_logs(*, form: str, level: str, role: str) -> None:
+    """Set up structlog and the standard library's root logger; called once per process, by the entry point."""
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    renderer: Processor = structlog.processors.JSONRenderer() if form == "json" else structlog.dev.ConsoleRenderer()
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared,
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    for name in NOISY:
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    structlog.contextvars.bind_contextvars(role=role)
+
+
+def get_logger(name: str) -> structlog.stdlib.BoundLogger:
+    """Return a logger for a module; call it with a constant event name and fields."""
+    logger: structlog.stdlib.BoundLogger = structlog.get_logger(name)
+    return logger
