@@ -10,7 +10,7 @@ from typing import Final
 from confluent_kafka import Message
 
 from runtime import metrics
-from runtime.kafka import Headers, Outgoing, Publisher
+from runtime.kafka import Headers, Outgoing, Publisher, as_bytes, headers_of
 from runtime.logs import get_logger
 from schemas.topics import DEAD_LETTER_SUFFIX
 
@@ -38,9 +38,9 @@ class Origin:
             topic=message.topic() or "",
             partition=message.partition() or 0,
             offset=message.offset() or 0,
-            key=_bytes(message.key()),
-            value=_bytes(message.value()),
-            headers=tuple((name, _bytes(value) or b"") for name, value in message.headers() or ()),
+            key=as_bytes(message.key()),
+            value=as_bytes(message.value()),
+            headers=headers_of(message),
         )
 
 
@@ -96,7 +96,3 @@ class DeadLetterOffice:
                 kind=letter.kind,
                 code=letter.code,
             )
-
-
-def _bytes(value: str | bytes | None) -> bytes | None:
-    return value.encode() if isinstance(value, str) else value

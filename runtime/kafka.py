@@ -5,9 +5,9 @@ default agrees with them only by chance. Nothing is called sent before the broke
 """
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
@@ -17,6 +17,8 @@ from runtime.errors import RejectedError, RetryableError
 from runtime.logs import get_logger
 from runtime.settings import KafkaSettings, Settings
 from schemas.codec import encode
+from schemas.ids import event_id_for
+from schemas.instants import format_instant
 from schemas.topics import DEAD_LETTER_HEADROOM_BYTES, MAX_RECORD_BYTES, Topic
 
 E = TypeVar("E", bound=msgspec.Struct)
@@ -110,18 +112,21 @@ def is_data(message: Message) -> bool:
 
 def outgoing(topic: Topic[E], event: E, *, source: str) -> Outgoing:
     """Return `event` as a record of `topic` with CloudEvents headers; `source` names the role."""
-    fields = event.__struct_fields__
-    event_id = str(getattr(event, "event_id", None) or getattr(event, "request_id", None) or "")
-    headers: list[tuple[str, bytes]] = [
+    key, happened_at = topic.key_of(event), topic.time_of(event)
+    stamp = format_instant(happened_at) if happened_at else ""
+    event_id = (
+        getattr(event, "event_id", None) or getattr(event, "request_id", None) or event_id_for(topic.name, key, stamp)
+    )
+    headers = [
         ("ce_specversion", b"1.0"),
+        ("ce_id", str(event_id).encode()),
         ("ce_type", topic.name.encode()),
         ("ce_source", f"callstream/{source}".encode()),
         ("content-type", b"application/json"),
     ]
-    if event_id:
-        headers.append(("ce_id", event_id.encode()))
-    key = str(getattr(event, topic.key_field if topic.key_field in fields else fields[0])).encode()
-    return Outgoing(topic.name, key, encode(event), headers)
+    if stamp:
+        headers.append(("ce_time", stamp.encode()))
+    return Outgoing(topic.name, key.encode(), encode(event), headers)
 
 
 class Delivery:
@@ -209,9 +214,12 @@ def error_for(error: KafkaError) -> RejectedError | RetryableError:
     return RetryableError(error.str())
 
 
-def header_map(message: Message) -> Mapping[str, bytes | None]:
-    """Return a record's headers by name; the last of equal names wins."""
-    return {
-        name: value if value is None or isinstance(value, bytes) else value.encode()
-        for name, value in message.headers() or ()
-    }
+def headers_of(message: Message) -> tuple[tuple[str, bytes], ...]:
+    """Return a record's headers in their order; a header without a value has an empty one."""
+    pairs: list[tuple[str, str | bytes | None]] = list(cast(Any, message.headers()) or ())
+    return tuple((name, as_bytes(value) or b"") for name, value in pairs)
+
+
+def as_bytes(value: str | bytes | None) -> bytes | None:
+    """Return what the client library gives as text or bytes as the bytes that came."""
+    return value.encode() if isinstance(value, str) else value

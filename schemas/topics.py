@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final, Generic, TypeVar
 
 import msgspec
@@ -22,17 +23,27 @@ _DAY_MS: Final = 86_400_000
 
 @dataclass(frozen=True, kw_only=True)
 class Topic(Generic[E]):
-    """A topic, the event that it carries and the field by which records are keyed."""
+    """A topic, the event that it carries, the field by which records are keyed and the one that says when."""
 
     name: str
     event: type[E]
     key_field: str
+    time_field: str
     config: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def dead_letters(self) -> str:
         """The topic that takes what nobody could use, byte for byte."""
         return self.name + DEAD_LETTER_SUFFIX
+
+    def key_of(self, event: E) -> str:
+        """Return the key under which `event` is sent."""
+        return str(getattr(event, self.key_field))
+
+    def time_of(self, event: E) -> datetime | None:
+        """Return when `event` happened, where it says so."""
+        instant: datetime | None = getattr(event, self.time_field)
+        return instant
 
 
 def _retained(days: int) -> dict[str, str]:
@@ -43,37 +54,82 @@ def _retained(days: int) -> dict[str, str]:
     }
 
 
-LEAD_ADDED = Topic(name="crm.lead.added.v1", event=LeadAdded, key_field="reference_id", config=_retained(14))
+LEAD_ADDED = Topic(
+    name="crm.lead.added.v1",
+    event=LeadAdded,
+    key_field="reference",
+    time_field="added_at",
+    config=_retained(14),
+)
 START_REQUESTED = Topic(
-    name="crm.call-task.start-requested.v1", event=StartRequested, key_field="task_id", config=_retained(7)
+    name="crm.call-task.start-requested.v1",
+    event=StartRequested,
+    key_field="task_id",
+    time_field="requested_at",
+    config=_retained(7),
 )
 QUERY_REQUESTED = Topic(
-    name="crm.call-task.query-requested.v1", event=QueryRequested, key_field="task_id", config=_retained(7)
+    name="crm.call-task.query-requested.v1",
+    event=QueryRequested,
+    key_field="task_id",
+    time_field="requested_at",
+    config=_retained(7),
 )
 TASK_ANALYSIS_REQUESTED = Topic(
-    name="crm.call-task.analysis-requested.v1", event=TaskAnalysisRequested, key_field="task_id", config=_retained(7)
+    name="crm.call-task.analysis-requested.v1",
+    event=TaskAnalysisRequested,
+    key_field="task_id",
+    time_field="requested_at",
+    config=_retained(7),
 )
 TASK_STATE_CHANGED = Topic(
-    name="outbound.call-task.state-changed.v1", event=TaskStateChanged, key_field="task_id", config=_retained(30)
+    name="outbound.call-task.state-changed.v1",
+    event=TaskStateChanged,
+    key_field="task_id",
+    time_field="changed_at",
+    config=_retained(30),
 )
 JOB_ASSIGNED = Topic(
-    name="outbound.call-job.assigned.v1", event=JobAssigned, key_field="call_job_id", config=_retained(30)
+    name="outbound.call-job.assigned.v1",
+    event=JobAssigned,
+    key_field="call_job_id",
+    time_field="assigned_at",
+    config=_retained(30),
 )
-JOBS_POLLED = Topic(name="outbound.call-job.polled.v1", event=JobsPolled, key_field="page_id", config=_retained(2))
+JOBS_POLLED = Topic(
+    name="outbound.call-job.polled.v1",
+    event=JobsPolled,
+    key_field="page_id",
+    time_field="observed_at",
+    config=_retained(2),
+)
 STATUS_CHANGED = Topic(
-    name="outbound.call-job.status-changed.v1", event=StatusChanged, key_field="call_job_id", config=_retained(30)
+    name="outbound.call-job.status-changed.v1",
+    event=StatusChanged,
+    key_field="call_job_id",
+    time_field="observed_at",
+    config=_retained(30),
 )
 JOB_ANALYSIS_REQUESTED = Topic(
     name="outbound.call-job.analysis-requested.v1",
     event=JobAnalysisRequested,
     key_field="call_job_id",
+    time_field="requested_at",
     config=_retained(7),
 )
 JOB_RECORDED = Topic(
-    name="outbound.call-job.recorded.v1", event=JobRecorded, key_field="call_job_id", config=_retained(30)
+    name="outbound.call-job.recorded.v1",
+    event=JobRecorded,
+    key_field="call_job_id",
+    time_field="recorded_at",
+    config=_retained(30),
 )
 FOLLOWED_UP = Topic(
-    name="outbound.call-job.followed-up.v1", event=FollowedUp, key_field="call_job_id", config=_retained(30)
+    name="outbound.call-job.followed-up.v1",
+    event=FollowedUp,
+    key_field="call_job_id",
+    time_field="analyzed_at",
+    config=_retained(30),
 )
 
 AnyTopic = (
