@@ -1,0 +1,1 @@
+"""Kafka to PostgreSQL: micro-batches, guards, parking, dead letters."""

@@ -1,0 +1,1 @@
+"""The Faust applications: change detection and follow-up."""
