@@ -30,7 +30,6 @@ class Database:
             timeout=ACQUIRE_SECONDS,
             kwargs={"application_name": f"callstream-{name}", "connect_timeout": 3},
             reconnect_timeout=ACQUIRE_SECONDS,
-            check=ConnectionPool.check_connection,
         )
 
     def open(self) -> None:

@@ -1,4 +1,7 @@
-"""SQL lives in `.sql` files, one named statement each, loaded as package data."""
+"""SQL lives in `.sql` files, one named statement each, loaded as package data.
+
+A statement is bytes because it is never composed: what varies is a parameter.
+"""
 
 from functools import cache
 from importlib import resources
@@ -6,5 +9,5 @@ from importlib import resources
 
 @cache
 def statement(package: str, name: str) -> bytes:
-    """Return the statement, as bytes since it is never composed, in `<package>/sql/<name>.sql`; raises FileNotFoundError for a name that is none."""
-    return resources.files(package).joinpath("sql", f"{name}.sql").read_text("utf-8").encode()
+    """Return the statement in `<package>/sql/<name>.sql`; raises FileNotFoundError for a name that is none."""
+    return resources.files(package).joinpath("sql", f"{name}.sql").read_bytes()
