@@ -1,0 +1,1 @@
+"""Parts for the demo, tests and benchmarks: real servers without containers, simulators and faults."""

@@ -1,0 +1,40 @@
+"""Counts what callers did, so that a test can say "no more than" and "not once"."""
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+
+EVERY = "*"
+
+
+@dataclass(kw_only=True)
+class Calls:
+    """Written by the gateway, read by the control API."""
+
+    outcomes: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    max_ids: Counter[str] = field(default_factory=Counter)
+    max_page_size: int = 0
+    _seconds: defaultdict[str, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
+
+    def arrived(self, action: str, now_ms: int) -> None:
+        """Count a call in its second, before anything is known of its outcome."""
+        for name in (EVERY, action):
+            self._seconds[name][now_ms // 1000] += 1
+
+    def sized(self, action: str, ids: int, page_size: int) -> None:
+        """Remember the largest call of an action: its ids or entries, and its page size."""
+        self.max_ids[action] = max(self.max_ids[action], ids)
+        self.max_page_size = max(self.max_page_size, page_size)
+
+    def ended(self, action: str, outcome: str) -> None:
+        """Count an outcome: OK, an error code, or what a fault did."""
+        self.outcomes[action][outcome] += 1
+
+    def summary(self) -> dict[str, object]:
+        """Return all counts as JSON values."""
+        return {
+            "actions": {action: dict(counts) for action, counts in self.outcomes.items()},
+            "max_ids": dict(self.max_ids),
+            "max_job_ids": self.max_ids["ListJobs"],
+            "max_page_size": self.max_page_size,
+            "max_per_second": {action: max(counts.values()) for action, counts in self._seconds.items()},
+        }
