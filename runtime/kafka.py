@@ -4,6 +4,7 @@ Every producer is idempotent, waits for all replicas and places keys by murmur2,
 default agrees with them only by chance. Nothing is called sent before the broker has acknowledged it.
 """
 
+import logging
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -37,6 +38,7 @@ REJECTED = frozenset(
 )
 
 log = get_logger(__name__)
+_library_log = logging.getLogger("rdkafka")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,12 @@ def consumer_config(settings: Settings, group: str, **overrides: str | float | b
 
 def make_consumer(settings: Settings, group: str, **overrides: str | float | bool) -> Consumer:
     """Return a consumer of `group` that commits by hand; connecting happens in the background."""
-    return Consumer(consumer_config(settings, group, **overrides))
+    return Consumer(consumer_config(settings, group, **overrides), logger=_library_log)
+
+
+def make_producer(settings: KafkaSettings, **overrides: str | float | bool) -> Producer:
+    """Return a producer as all of the project's are; connecting happens in the background."""
+    return Producer(producer_config(settings, **overrides), logger=_library_log)
 
 
 def is_data(message: Message) -> bool:
@@ -163,7 +170,7 @@ class Publisher:
     """
 
     def __init__(self, settings: KafkaSettings, **overrides: str | float | bool) -> None:
-        self._producer = Producer(producer_config(settings, **overrides))
+        self._producer = make_producer(settings, **overrides)
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._poll, name="publisher", daemon=True)
         self._thread.start()

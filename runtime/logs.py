@@ -10,7 +10,27 @@ import sys
 import structlog
 from structlog.typing import Processor
 
-NOISY = ("aiokafka", "faust", "mode", "alibabacloud", "urllib3", "asyncio", "yoyo")
+LIBRARIES = ("aiokafka", "faust", "mode", "rdkafka", "alibabacloud", "urllib3", "asyncio", "yoyo")
+LIBRARY_SECONDS = 5.0
+
+
+class LibraryLimit(logging.Filter):
+    """Lets one record per library and some seconds pass: a broker's outage writes a hundred lines a second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last: dict[tuple[str, int], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether `record` is ours, or the first of its library and level for a while."""
+        library = record.name.partition(".")[0]
+        if library not in LIBRARIES:
+            return True
+        key = library, record.levelno
+        if record.created - self._last.get(key, -LIBRARY_SECONDS) < LIBRARY_SECONDS:
+            return False
+        self._last[key] = record.created
+        return True
 
 
 def configure_logs(*, form: str, level: str, role: str) -> None:
@@ -40,7 +60,8 @@ def configure_logs(*, form: str, level: str, role: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    for name in NOISY:
+    handler.addFilter(LibraryLimit())
+    for name in LIBRARIES:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
     structlog.contextvars.bind_contextvars(role=role)
 

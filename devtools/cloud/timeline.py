@@ -149,13 +149,13 @@ def _open_status(timeline: Timeline, attempts: tuple[Attempt, ...], now_ms: int)
 
 
 def _changed(timeline: Timeline, attempts: tuple[Attempt, ...], now_ms: int) -> int:
+    if timeline.ended_ms is not None and timeline.ended_ms <= now_ms:
+        return timeline.ended_ms
     moments = [timeline.created_ms]
-    for attempt in attempts[-1:]:
+    for attempt in attempts:
         moments += (attempt.started_ms, attempt.ended_ms)
-    for pause in timeline.orders.pauses[-1:]:
+    for pause in timeline.orders.pauses:
         moments += (pause.since_ms, pause.until_ms or pause.since_ms)
-    if timeline.ended_ms is not None:
-        moments.append(timeline.ended_ms)
     return max(moment for moment in moments if moment <= max(now_ms, timeline.created_ms))
 
 

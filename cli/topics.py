@@ -1,0 +1,38 @@
+"""`callstream topics create`: makes every topic, dead letters and internal ones included."""
+
+import typer
+from confluent_kafka.admin import AdminClient
+
+from runtime.kafka import client_config
+from runtime.settings import Settings
+from runtime.topic_admin import WantedTopic, ensure_topics, wanted_topics
+from streams.tables import changelog_topics
+
+topics = typer.Typer(name="topics", help="The topics that everything goes through.", no_args_is_help=True)
+
+
+@topics.callback()
+def _group() -> None:
+    """The topics that everything goes through."""
+
+
+@topics.command()
+def create() -> None:
+    """Create what is missing and name what differs; changes nothing that is there."""
+    settings = Settings.load()
+    report = ensure_topics(AdminClient(client_config(settings.kafka)), all_topics(settings))
+    for name in report.created:
+        typer.echo(f"created {name}")
+    for sentence in report.differences:
+        typer.echo(f"differs: {sentence}")
+    if not report.created and not report.differences:
+        typer.echo("nothing to do")
+
+
+def all_topics(settings: Settings) -> list[WantedTopic]:
+    """Return every topic of the contract and the changelogs of the streams' tables."""
+    partitions = settings.core.topic_partitions
+    changelogs = [
+        WantedTopic(name=name, partitions=partitions, config=config) for name, config in changelog_topics().items()
+    ]
+    return [*wanted_topics(partitions), *changelogs]
