@@ -16,13 +16,13 @@ from schemas.topics import (
 )
 from sinks.loop import GROUP as SINK_GROUP
 from sinks.mapping import BY_TOPIC
-from streams.tables import CHANGES_APP, FOLLOWUPS_APP
+from streams.tables import CHANGES_APP, FOLLOW_UPS_APP
 
 GROUPS: Final[dict[str, tuple[str, ...]]] = {
     START_GROUP: (START_REQUESTED.name,),
     POLL_GROUP: (QUERY_REQUESTED.name, TASK_ANALYSIS_REQUESTED.name),
     CHANGES_APP: (JOBS_POLLED.name,),
     SINK_GROUP: tuple(BY_TOPIC),
-    FOLLOWUPS_APP: (STATUS_CHANGED.name, JOB_ANALYSIS_REQUESTED.name),
+    FOLLOW_UPS_APP: (STATUS_CHANGED.name, JOB_ANALYSIS_REQUESTED.name),
     RECORD_GROUP: (STATUS_CHANGED.name,),
 }

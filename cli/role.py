@@ -1,23 +1,29 @@
-"""One role as a process of its own: `python -m cli.role ROLE PORT`, started by `callstream run`.
+"""One role as a process of its own: `python -m cli.role NAME`, started by `callstream run`, and ending with it.
 
 Exit status: 0 after a signal, 1 to be started again, 2 for wrong settings, 3 where going on would do harm.
 """
 
+import ctypes
 import logging
 import os
+import signal
 import sys
 
-from cli.roles import ROLES
+import psycopg
+
 from runtime.errors import FatalError
 from runtime.logs import configure_logs, get_logger
+from runtime.postgres import describe
 from runtime.settings import Settings, SettingsError
 
 EXIT_RESTART, EXIT_SETTINGS, EXIT_FATAL = 1, 2, 3
+PR_SET_PDEATHSIG = 1
 
 
 def main() -> int:
-    """Run the role that the arguments name; returns the exit status."""
-    name, port = sys.argv[1], int(sys.argv[2])
+    """Run the role that the argument names; returns the exit status."""
+    end_with_parent()
+    name = sys.argv[1]
     try:
         settings = Settings.load()
     except SettingsError as error:
@@ -25,15 +31,30 @@ def main() -> int:
         return EXIT_SETTINGS
     configure_logs(form=settings.core.log_format, level=settings.core.log_level, role=name)
     log = get_logger(__name__)
+    from cli.roles import ROLES  # noqa: PLC0415 - every role's libraries, slow to import: first answer for the settings
+
     try:
-        ROLES[name](settings, port)
+        ROLES[name](settings)
     except FatalError as error:
         log.critical("role.fatal", error=str(error))
         return EXIT_FATAL
+    except psycopg.Error as error:
+        log.error("role.failed", error=describe(error))  # noqa: TRY400 - a database error's text quotes rows
+        return EXIT_RESTART
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else EXIT_RESTART
     except Exception:
         log.exception("role.failed")
         return EXIT_RESTART
     return 0
+
+
+def end_with_parent() -> None:
+    """Ask the kernel, where it is Linux, for SIGTERM when the supervisor dies: a killed `run` leaves no orphans."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+        if os.getppid() == 1:
+            sys.exit(EXIT_RESTART)
 
 
 if __name__ == "__main__":

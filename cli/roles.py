@@ -1,11 +1,14 @@
 """How each role is put together; the only place where concrete parts meet."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 
+from cli.groups import GROUPS
 from runtime.clock import SystemClock
 from runtime.dead_letters import DeadLetterOffice
 from runtime.kafka import Publisher, make_consumer
+from runtime.lag import LagMeter
+from runtime.monitor import Monitor
 from runtime.postgres import Database
 from runtime.service import Check, Service
 from runtime.settings import Settings
@@ -13,17 +16,18 @@ from sinks.batches import BatchPolicy
 from sinks.loop import GROUP as SINK_GROUP
 from sinks.loop import Sink
 from sinks.writer import Writer
+from streams.worker import run_changes, run_followups
 
 LETTER_TIMEOUT_MS = 5_000
 
 
-def run_sink(settings: Settings, port: int) -> None:
+def run_sink(settings: Settings) -> None:
     """Write what the topics say into PostgreSQL until a signal comes."""
     with ExitStack() as stack:
         database = _database(settings, "sink", stack)
         publisher = _publisher(settings, stack, **{"message.timeout.ms": LETTER_TIMEOUT_MS})
         checks: dict[str, Check] = {"database": database.ping}
-        service = Service(role="sink", host=settings.core.http_host, port=port, checks=checks)
+        service = _service(settings, "sink", checks)
         sink = Sink(
             consumer=make_consumer(settings, SINK_GROUP),
             writer=Writer(
@@ -40,7 +44,23 @@ def run_sink(settings: Settings, port: int) -> None:
             sink.run()
 
 
-ROLES: dict[str, Callable[[Settings, int], None]] = {"sink": run_sink}
+def run_monitor(settings: Settings) -> None:
+    """Publish lag until a signal comes."""
+    monitor = Monitor(LagMeter(settings.kafka, GROUPS), SystemClock())
+    with _service(settings, "monitor", {"kafka": monitor.has_measured}) as service:
+        monitor.run(service)
+
+
+ROLES: dict[str, Callable[[Settings], None]] = {
+    "sink": run_sink,
+    "changes": run_changes,
+    "followups": run_followups,
+    "monitor": run_monitor,
+}
+
+
+def _service(settings: Settings, role: str, checks: Mapping[str, Check]) -> Service:
+    return Service(role=role, host=settings.core.http_host, port=settings.core.http_port, checks=checks)
 
 
 def _database(settings: Settings, role: str, stack: ExitStack, *, max_size: int = 4) -> Database:

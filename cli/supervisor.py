@@ -3,6 +3,7 @@
 A role that leaves with status 2 or 3 says that starting it again would not help; it stays down and the others go on.
 """
 
+import os
 import signal
 import subprocess
 import sys
@@ -63,7 +64,8 @@ class Keeper:
             if not self.gave_up and now >= self._start_at:
                 self._started_at = now
                 self._child = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                    [sys.executable, "-m", "cli.role", self._plan.process, str(self._plan.port)]
+                    [sys.executable, "-m", "cli.role", self._plan.process],
+                    env=os.environ | {"CALLSTREAM_HTTP_PORT": str(self._plan.port)},
                 )
         elif (status := self._child.poll()) is not None:
             self._child = None

@@ -6,7 +6,7 @@ from confluent_kafka.admin import AdminClient
 from runtime.kafka import client_config
 from runtime.settings import Settings
 from runtime.topic_admin import WantedTopic, ensure_topics, wanted_topics
-from streams.tables import changelog_topics
+from streams.tables import CHANGELOGS
 
 topics = typer.Typer(name="topics", help="The topics that everything goes through.", no_args_is_help=True)
 
@@ -33,6 +33,6 @@ def all_topics(settings: Settings) -> list[WantedTopic]:
     """Return every topic of the contract and the changelogs of the streams' tables."""
     partitions = settings.core.topic_partitions
     changelogs = [
-        WantedTopic(name=name, partitions=partitions, config=config) for name, config in changelog_topics().items()
+        WantedTopic(name=changelog.name, partitions=partitions, config=changelog.config) for changelog in CHANGELOGS
     ]
     return [*wanted_topics(partitions), *changelogs]

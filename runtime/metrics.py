@@ -37,4 +37,17 @@ API_CALLS: Final = Counter(
 POLLS: Final = Counter("callstream_polls", "Looks at a task by what came of them.", ["outcome"])
 ASSIGNMENTS: Final = Counter("callstream_assignments", "Leads handed to the cloud by outcome.", ["outcome"])
 
-ROLE_RESTARTS: Final = Counter("callstream_role_restarts", "Starts of a role's process after it had ended.", ["role"])
+# The names and labels of kafka_exporter, so that the boards that people have work unchanged.
+GROUP_LAG: Final = Gauge(
+    "kafka_consumergroup_lag", "Records not yet processed.", ["consumergroup", "topic", "partition"]
+)
+GROUP_OFFSET: Final = Gauge(
+    "kafka_consumergroup_current_offset", "Committed offset.", ["consumergroup", "topic", "partition"]
+)
+TOPIC_END: Final = Gauge("kafka_topic_partition_current_offset", "End of a partition.", ["topic", "partition"])
+TOPIC_LOW: Final = Gauge("kafka_topic_partition_oldest_offset", "Low watermark of a partition.", ["topic", "partition"])
+GROUP_LAG_SECONDS: Final = Gauge(
+    "callstream_consumergroup_lag_seconds",
+    "Age of the oldest record not yet processed.",
+    ["consumergroup", "topic", "partition"],
+)

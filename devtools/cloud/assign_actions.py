@@ -23,10 +23,10 @@ def assign_jobs(store: Store, parameters: Parameters, now_ms: int) -> Json:
 
 
 def assign_jobs_async(store: Store, parameters: Parameters, now_ms: int) -> Json:
-    """Create jobs within a second; the answer is a task to be asked for."""
+    """Create jobs within two seconds; the answer is a task to be asked for."""
     group = _group(store, parameters)
     numbers = parse_texts("CallingNumber", parameters.text("CallingNumber") or "[]")
-    ready_ms = now_ms + store.rng().randint(200, 1000)
+    ready_ms = now_ms + store.rng().randint(500, 1500)
     jobs = store.assign(group, read_entries("AssignJobsAsync", parameters), numbers, ready_ms)
     task_id = store.new_id("async", now_ms)
     job_ids = tuple(_disordered(store, [job.job_id for job in jobs]))

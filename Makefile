@@ -1,0 +1,43 @@
+# Each target installs what it needs into .venv first; see CONTRIBUTING.md for which suite runs where.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: install demo check test bench lock clean
+
+install: .venv/installed
+
+demo: install
+	$(BIN)/callstream demo
+
+check: .venv/developed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: .venv/developed
+	$(BIN)/python -m pytest
+
+bench: .venv/developed
+	$(BIN)/python benchmarks/change_detection.py
+	$(BIN)/python benchmarks/sink.py
+
+COMPILE := pip-compile -q --generate-hashes --strip-extras --no-emit-index-url --no-emit-trusted-host --no-emit-find-links
+
+lock: .venv/developed
+	$(BIN)/$(COMPILE) --extra demo --extra build --output-file requirements.lock pyproject.toml
+	$(BIN)/$(COMPILE) --allow-unsafe -c requirements.lock --extra dev --output-file requirements-dev.lock pyproject.toml
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+.venv/installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "callstream needs Python 3.11 or newer, this is " + sys.version)'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/developed: .venv/installed requirements-dev.lock
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@

@@ -1,0 +1,1 @@
+"""What a conversation meant: an analyzer behind a protocol, and the rules that need no model."""

@@ -1,0 +1,84 @@
+"""Batches of events from a Faust stream, and the order of effects that every agent keeps.
+
+What has arrived while one batch was worked on becomes the next one, so batches grow with the load and an idle agent
+sleeps. Effects go outwards in: first all events are acknowledged by the broker, then the rows' changelog, then the
+batch. An error stops the process with nothing acknowledged: Faust would commit the poison page and go on.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, Final
+
+import faust
+
+from runtime.logs import get_logger
+from streams.app import HeldEvent
+
+MOST_EVENTS: Final = 50
+QUIESCE_SECONDS: Final = 5.0
+
+Work = Callable[[Sequence[HeldEvent]], Awaitable[None]]
+
+log = get_logger(__name__)
+
+
+class Intake:
+    """Feeds one application's agent with batches; nothing of a generation whose partitions were revoked."""
+
+    def __init__(self, app: faust.App, work: Work, *, most: int = MOST_EVENTS) -> None:
+        self._app = app
+        self._work = work
+        self._most = most
+        self._waiting: asyncio.Queue[HeldEvent] = asyncio.Queue(maxsize=most)
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._revoked_generation: int | None = None
+        self._is_broken = False
+        app.on_partitions_revoked.connect(self._quiesce)
+        app.on_before_shutdown.connect(self._quiesce)
+
+    async def run(self, stream: Any) -> None:
+        """Work through `stream` until cancelled; an error in the work crashes the application."""
+        feeder = asyncio.create_task(self._feed(stream.noack().events()))
+        try:
+            while True:
+                await self._take()
+        except Exception as error:
+            self._is_broken = True
+            log.exception("batch.failed", app=self._app.conf.id)
+            await self._app.crash(error)
+            await asyncio.Event().wait()
+        finally:
+            feeder.cancel()
+
+    async def _feed(self, events: AsyncIterator[HeldEvent]) -> None:
+        async for event in events:
+            await self._waiting.put(event)
+
+    async def _take(self) -> None:
+        batch = [await self._waiting.get()]
+        while len(batch) < self._most and not self._waiting.empty():
+            batch.append(self._waiting.get_nowait())
+        batch = [event for event in batch if event.message.generation_id != self._revoked_generation]
+        if batch:
+            self._idle.clear()
+            try:
+                await self._work(batch)
+                for event in batch:
+                    event.settle()
+            finally:
+                self._idle.set()
+
+    async def _quiesce(self, *_: object, **__: object) -> None:
+        """Finish the batch in hand and commit it; what waits belongs to the next owner. Called by Faust's signals."""
+        self._revoked_generation = self._app.consumer_generation_id
+        while not self._waiting.empty():
+            self._waiting.get_nowait()
+        if self._is_broken or self._app.consumer is None:
+            return
+        try:
+            await asyncio.wait_for(self._idle.wait(), QUIESCE_SECONDS)
+        except TimeoutError:
+            log.warning("batch.abandoned", app=self._app.conf.id)
+        else:
+            await self._app.consumer.commit()

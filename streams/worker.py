@@ -1,0 +1,155 @@
+"""Running an application as a process: its loop, its signals, its HTTP pages and its exit status.
+
+Faust's worker owns the event loop and, once it runs, the signals: SIGTERM and SIGINT end it cleanly. A crash ends the
+process with status 1 and nothing acknowledged, and whoever supervises the role starts it again.
+"""
+
+import asyncio
+import signal
+import tempfile
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Final
+
+import faust
+import uvloop
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+from faust.worker import Worker
+
+from runtime.clock import SystemClock
+from runtime.errors import FatalError
+from runtime.kafka import client_config
+from runtime.logs import get_logger
+from runtime.service import Service
+from runtime.settings import Settings
+from schemas.topics import JOB_ANALYSIS_REQUESTED, JOBS_POLLED, STATUS_CHANGED
+from streams.analysis.rules import RuleAnalyzer
+from streams.app import create_app
+from streams.detection import add_detection
+from streams.emitter import Emitter
+from streams.following import add_following
+from streams.noise import quiet_clients
+from streams.outbox import Outbox
+from streams.tables import CHANGES_APP, FOLLOW_UPS, FOLLOW_UPS_APP, PAGES
+
+BEAT_SECONDS: Final = 1.0
+TOPICS_SECONDS: Final = 2.0
+
+Wire = Callable[[faust.App, Outbox], None]
+
+log = get_logger(__name__)
+
+
+def run_changes(settings: Settings, *, topic_prefix: str = "", is_recovery_safe: bool = True) -> None:
+    """Detect changes until SIGTERM or SIGINT; raises SystemExit with status 1 after a crash."""
+
+    def wire(app: faust.App, outbox: Outbox) -> None:
+        add_detection(app, settings, outbox, topic_prefix=topic_prefix)
+
+    topics = _prefixed(topic_prefix, JOBS_POLLED.name, PAGES.name)
+    _run(settings, CHANGES_APP, topics, wire, topic_prefix=topic_prefix, is_recovery_safe=is_recovery_safe)
+
+
+def run_followups(settings: Settings, *, topic_prefix: str = "", is_recovery_safe: bool = True) -> None:
+    """Follow up ended calls until SIGTERM or SIGINT; raises SystemExit with status 1 after a crash."""
+
+    def wire(app: faust.App, outbox: Outbox) -> None:
+        add_following(app, settings, outbox, RuleAnalyzer(), SystemClock(), topic_prefix=topic_prefix)
+
+    topics = _prefixed(topic_prefix, STATUS_CHANGED.name, JOB_ANALYSIS_REQUESTED.name, FOLLOW_UPS.name)
+    _run(settings, FOLLOW_UPS_APP, topics, wire, topic_prefix=topic_prefix, is_recovery_safe=is_recovery_safe)
+
+
+class StreamWorker(Worker):
+    """Faust's worker without its logging set-up; the service hears its heart beat."""
+
+    def __init__(self, app: faust.App, service: Service, *, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(app, loop=loop, override_logging=False, quiet=True, redirect_stdouts=False)
+        self.spinner = None
+        self._service = service
+
+    async def on_start(self) -> None:
+        """Beat from the first moment: recovery may take minutes."""
+        await super().on_start()
+        self.add_future(self._beat())
+
+    async def _beat(self) -> None:
+        while not self.should_stop:
+            self._service.health.beat()
+            if self._service.stopping.is_set():
+                signal.raise_signal(signal.SIGTERM)  # came before Faust's own handlers were there
+                return
+            await asyncio.sleep(BEAT_SECONDS)
+
+
+def _run(
+    settings: Settings,
+    app_id: str,
+    topics: Collection[str],
+    wire: Wire,
+    *,
+    topic_prefix: str,
+    is_recovery_safe: bool,
+) -> None:
+    quiet_clients(SystemClock())
+    loop = uvloop.new_event_loop()
+    asyncio.set_event_loop(loop)
+    with tempfile.TemporaryDirectory(prefix="callstream-") as folder:
+        app = create_app(
+            settings,
+            app_id=app_id,
+            datadir=Path(folder),
+            topic_prefix=topic_prefix,
+            is_recovery_safe=is_recovery_safe,
+        )
+        emitter = Emitter(settings.kafka)
+        wire(app, Outbox(emitter, topic_prefix + app_id))
+        core = settings.core
+        checks = {"recovered": lambda: _is_recovered(app)}
+        with Service(role=app_id, host=core.http_host, port=core.http_port, checks=checks) as service:
+            if _await_topics(settings, topics, service):
+                _execute(StreamWorker(app, service, loop=loop))
+        emitter.close()
+
+
+def _execute(worker: StreamWorker) -> None:
+    try:
+        worker.execute_from_commandline()
+    except SystemExit as end:
+        if end.code:
+            raise
+
+
+def _is_recovered(app: faust.App) -> bool:
+    """Return whether partitions, or none, were assigned and their tables are complete."""
+    return app.rebalancing_count > 0 and not app.rebalancing
+
+
+def _await_topics(settings: Settings, topics: Collection[str], service: Service) -> bool:
+    """Wait until all topics exist, because Faust would leave out a missing changelog; False when told to stop.
+
+    Raises FatalError where a changelog's partitions are not its source's.
+    """
+    admin = AdminClient(client_config(settings.kafka))
+    while not service.stopping.is_set():
+        service.health.beat()
+        try:
+            known = admin.list_topics(timeout=TOPICS_SECONDS).topics
+        except KafkaException as error:
+            log.warning("kafka.away", error=error.args[0].name())
+            service.wait(TOPICS_SECONDS)
+            continue
+        missing = [topic for topic in topics if topic not in known or known[topic].error]
+        if not missing:
+            counts = {topic: len(known[topic].partitions) for topic in topics}
+            if len(set(counts.values())) > 1:
+                raise FatalError(f"these topics need as many partitions as each other: {counts}")
+            return True
+        log.warning("topics.missing", topics=missing)
+        service.wait(TOPICS_SECONDS)
+    return False
+
+
+def _prefixed(prefix: str, *names: str) -> tuple[str, ...]:
+    return tuple(prefix + name for name in names)
