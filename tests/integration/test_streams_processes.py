@@ -177,7 +177,7 @@ def page(number: int, at: int, statuses: dict[int, str], **more: bool) -> JobsPo
 
 def statuses_of(records: list[Message]) -> list[StatusChanged]:
     """Decode status events."""
-    return [decode(record.value(), StatusChanged) for record in records]  # type: ignore[arg-type]
+    return [decode(record.value(), StatusChanged) for record in records]
 
 
 def send(streams: Streams, topic: AnyTopic, *records: tuple[str, bytes]) -> None:
@@ -345,7 +345,7 @@ def test_ended_calls_are_followed_up_once_and_again_when_forced(streams: Streams
     send(streams, JOB_ANALYSIS_REQUESTED, ("job", encode(forced)))
     wait_until(lambda: streams.count(FOLLOWED_UP.name) == 2, seconds=40, what="the forced record")
     stop(worker)
-    first, second = (decode(record.value(), FollowedUp) for record in streams.read(FOLLOWED_UP.name))  # type: ignore[arg-type]
+    first, second = (decode(record.value(), FollowedUp) for record in streams.read(FOLLOWED_UP.name))
     assert (first.is_interested, first.is_forced, second.is_interested, second.is_forced) == (1, False, 1, True)
     assert first.leads_follow_id == second.leads_follow_id
     assert first.version < second.version
