@@ -1,6 +1,6 @@
 """Topics exist before anything runs: made as this release wants them, and what differs is named, never changed."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from confluent_kafka import KafkaError, KafkaException
@@ -53,13 +53,18 @@ def ensure_topics(admin: AdminClient, wanted: Sequence[WantedTopic]) -> TopicRep
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise RetryableError(f"topic {topic} cannot be made: {error.args[0].str()}") from error
     there = [topic for topic in wanted if topic.name not in created]
-    return TopicReport(created=tuple(sorted(created)), differences=tuple(_differences(admin, there)))
+    return TopicReport(created=tuple(sorted(created)), differences=tuple(differences(admin, there)))
 
 
-def _differences(admin: AdminClient, topics: Sequence[WantedTopic]) -> Iterable[str]:
-    if not topics:
+def differences(admin: AdminClient, wanted: Sequence[WantedTopic]) -> Iterator[str]:
+    """Yield a sentence for each wanted topic that is missing and each setting that differs."""
+    if not wanted:
         return
     metadata = admin.list_topics(timeout=TIMEOUT_SECONDS).topics
+    topics = [topic for topic in wanted if topic.name in metadata]
+    yield from (f"{topic.name} is missing" for topic in wanted if topic.name not in metadata)
+    if not topics:
+        return
     configs = admin.describe_configs(
         [ConfigResource(ResourceType.TOPIC, topic.name) for topic in topics], request_timeout=TIMEOUT_SECONDS
     )

@@ -22,7 +22,7 @@ FREE_TEXT: Final = frozenset(
 )
 REPLACEMENT: Final = "\ufffd"
 _ESCAPED_NUL: Final = b"\\u0000"
-_UNSTORABLE: Final = str.maketrans({0: REPLACEMENT, **dict.fromkeys(range(0xD800, 0xE000), REPLACEMENT)})
+UNSTORABLE: Final = str.maketrans({0: REPLACEMENT, **dict.fromkeys(range(0xD800, 0xE000), REPLACEMENT)})
 
 
 class DecodeError(ValueError):
@@ -73,7 +73,7 @@ def _decode_with_care(value: bytes, event: type[E]) -> E:
 def _clean(node: Any, path: str, strict: frozenset[str]) -> Any:
     """Replace what no database text can hold; below `path`, refuse it in fields named in `strict`."""
     if isinstance(node, str):
-        return node.translate(_UNSTORABLE)
+        return node.translate(UNSTORABLE)
     if isinstance(node, list):
         return [_clean(item, f"{path}[{i}]", strict) for i, item in enumerate(node)]
     if not isinstance(node, dict):

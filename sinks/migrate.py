@@ -5,6 +5,7 @@ row that a killed process would leave behind.
 """
 
 from importlib import resources
+
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from yoyo import read_migrations
@@ -25,6 +26,17 @@ def migrate(dsn: str) -> list[str]:
             missing = backend.to_apply(read_migrations(str(path)))
             backend.apply_migrations(missing)
         return [migration.id for migration in missing]
+
+
+def pending(dsn: str) -> list[str]:
+    """Return the names of the migrations that a database lacks; changes nothing."""
+    folder = resources.files("sinks").joinpath("migrations")
+    with psycopg.connect(dsn, autocommit=True, application_name="callstream-migrate") as connection:
+        known: set[str] = set()
+        if connection.execute("select to_regclass('_yoyo_migration')").fetchone() != (None,):
+            known = {row[0] for row in connection.execute("select migration_id from _yoyo_migration")}
+    names = sorted(file.name.removesuffix(".sql") for file in folder.iterdir() if file.name.endswith(".sql"))
+    return [name for name in names if name not in known]
 
 
 def _backend(dsn: str) -> PostgresqlPsycopgBackend:

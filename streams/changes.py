@@ -7,7 +7,9 @@ the entry and the page: a replay after a crash makes the same events, with the s
 
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from struct import Struct
 from typing import Final
+from zlib import crc32
 
 import msgspec
 
@@ -29,6 +31,7 @@ COMPARED: Final = (
 _NAME_BYTES: Final = 2
 _DAY_MS: Final = 86_400_000
 _pack: Final = msgspec.msgpack.Encoder().encode
+_pack_names: Final = Struct(f">{len(COMPARED)}H").pack
 
 
 class Entry(msgspec.Struct, array_like=True, gc=False):
@@ -226,7 +229,7 @@ def _digest(job: JobSnapshot) -> bytes:
 
 
 def _name_digests(job: JobSnapshot) -> bytes:
-    return b"".join(blake2b(_pack(value), digest_size=_NAME_BYTES).digest() for value in _compared(job))
+    return _pack_names(*[crc32(_pack(value)) & 0xFFFF for value in _compared(job)])
 
 
 def _forget(row: PageRow, before: int) -> None:

@@ -132,13 +132,17 @@ def decide(entry: Entry | None, question: Question) -> Decision:
         return Ignore()
     if entry is None:
         return Analyze()
-    if question.digest == entry.digest or question.status_version < entry.status_version:
-        if question.request is not None and question.follow_version < entry.version:
-            return EmitAgain(entry)
-        if question.status_version > entry.status_version:
-            return Remember(msgspec.structs.replace(entry, status_version=question.status_version))
-        return Ignore()
-    return Analyze()
+    is_known = question.digest == entry.digest or question.status_version < entry.status_version
+    return _decide_known(entry, question) if is_known else Analyze()
+
+
+def _decide_known(entry: Entry, question: Question) -> Decision:
+    """Return what is left to do where the conversation was analysed, or is older than the one that was."""
+    if question.request is not None and question.follow_version < entry.version:
+        return EmitAgain(entry)
+    if question.status_version > entry.status_version:
+        return Remember(msgspec.structs.replace(entry, status_version=question.status_version))
+    return Ignore()
 
 
 def conclude(entry: Entry | None, question: Question, verdict: Verdict, *, analyzer: str, now_ms: int) -> Entry:

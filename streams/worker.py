@@ -5,6 +5,7 @@ process with status 1 and nothing acknowledged, and whoever supervises the role 
 """
 
 import asyncio
+import gc
 import signal
 import tempfile
 from collections.abc import Callable, Collection
@@ -34,6 +35,7 @@ from streams.outbox import Outbox
 from streams.tables import CHANGES_APP, FOLLOW_UPS, FOLLOW_UPS_APP, PAGES
 
 BEAT_SECONDS: Final = 1.0
+GC_THRESHOLD: Final = 20_000  # pages are many small objects without cycles; the default costs a tenth
 TOPICS_SECONDS: Final = 2.0
 
 Wire = Callable[[faust.App, Outbox], None]
@@ -93,6 +95,7 @@ def _run(
     is_recovery_safe: bool,
 ) -> None:
     quiet_clients(SystemClock())
+    gc.set_threshold(GC_THRESHOLD)
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
     with tempfile.TemporaryDirectory(prefix="callstream-") as folder:

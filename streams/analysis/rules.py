@@ -18,6 +18,7 @@ from streams.analysis.signs import (
     CLOSED_QUESTION,
     LATER,
     MACHINE,
+    NEGATION,
     NO,
     OFFER,
     WRONG_NUMBER,
@@ -28,6 +29,8 @@ from streams.analysis.signs import (
 CONTACT: Final = "Contact"
 DECISIVE: Final = 1.0
 LATER_FACTOR: Final = 1.6
+
+_PUNCTUATION: Final = re.compile(r"[\s,.!?，。！？、~…]+")
 
 _SUMMARIES: Final = {
     "interested": Verdict(is_interested=INTERESTED, summary="The contact is interested.", reason="clear signs of yes"),
@@ -43,7 +46,9 @@ _SUMMARIES: Final = {
     ),
     "silent": Verdict(is_interested=CANNOT_TELL, summary="The contact said nothing.", reason="no turn of the contact"),
     "unclear": Verdict(
-        is_interested=CANNOT_TELL, summary="It cannot be told whether the contact is interested.", reason="no clear sign"
+        is_interested=CANNOT_TELL,
+        summary="It cannot be told whether the contact is interested.",
+        reason="no clear sign",
     ),
 }
 
@@ -99,7 +104,7 @@ def _join(leaning: float, weight: float) -> float:
 
 def _weigh(text: str, question: str) -> float:
     """Return how much one turn leans towards yes (above 0) or no (below 0)."""
-    weight, rest = 0.0, text.lower()
+    weight, rest = 0.0, text
     for signs, sign_of in ((NO, -1.0), (YES, 1.0)):
         found, rest = _take(rest, signs)
         weight += sign_of * found
@@ -120,9 +125,14 @@ def _take(text: str, signs: Sequence[Sign]) -> tuple[float, str]:
 
 def _weigh_bare(text: str, question: str) -> float:
     """Weigh a bare yes or no by what was asked."""
-    said = re.sub(r"[\s,.!?，。！？、~…]+", " ", text.lower()).strip()
-    if BARE_NO.fullmatch(said):
-        return -1.0 if CLOSED_QUESTION.search(question.lower()) else -0.5
-    if BARE_YES.fullmatch(said):
-        return 1.0 if OFFER.search(question.lower()) else 0.0
+    said = _PUNCTUATION.sub(" ", text)
+    if NEGATION.search(said):
+        if _is_only(BARE_NO, said):
+            return -1.0 if CLOSED_QUESTION.search(question) else -0.5
+    elif _is_only(BARE_YES, said) and OFFER.search(question):
+        return 1.0
     return 0.0
+
+
+def _is_only(words: re.Pattern[str], text: str) -> bool:
+    return bool(text.strip()) and not words.sub("", text).strip()

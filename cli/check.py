@@ -1,0 +1,62 @@
+"""`callstream check`: connects to each part and says what is wrong."""
+
+from collections.abc import Callable
+from typing import Annotated
+
+import orjson
+import psycopg
+import typer
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+from rich.console import Console
+from rich.table import Table
+
+from cli.topics import all_topics
+from producers.cloud.client import CloudClient
+from runtime.errors import CallstreamError
+from runtime.kafka import client_config
+from runtime.postgres import describe
+from runtime.settings import Settings
+from runtime.topic_admin import differences
+from sinks.migrate import pending
+
+
+def check(*, as_json: Annotated[bool, typer.Option("--json", help="One JSON value on the last line.")] = False) -> int:
+    """Connect to Kafka, the database and the cloud and say what is wrong; exit status 1 if anything is."""
+    settings = Settings.load()
+    parts: dict[str, Callable[[Settings], str]] = {"kafka": _kafka, "postgres": _postgres, "cloud": _cloud}
+    problems = {name: _problem(part, settings) for name, part in parts.items()}
+    ok = not any(problems.values())
+    if as_json:
+        typer.echo(orjson.dumps({"ok": ok, "problems": problems}).decode())
+    else:
+        table = Table("part", "", "what is wrong")
+        for name, problem in problems.items():
+            table.add_row(name, "FAILED" if problem else "ok", problem)
+        Console().print(table)
+    return 0 if ok else 1
+
+
+def _problem(part: Callable[[Settings], str], settings: Settings) -> str:
+    try:
+        return part(settings)
+    except CallstreamError as error:
+        return str(error)
+    except psycopg.Error as error:
+        return describe(error)
+    except KafkaException as error:
+        return str(error.args[0].str())
+
+
+def _kafka(settings: Settings) -> str:
+    return "; ".join(differences(AdminClient(client_config(settings.kafka)), all_topics(settings)))
+
+
+def _postgres(settings: Settings) -> str:
+    missing = pending(settings.dsn)
+    return f"run callstream migrate: {', '.join(missing)} missing" if missing else ""
+
+
+def _cloud(settings: Settings) -> str:
+    CloudClient(settings.cloud).describe_instance()
+    return ""

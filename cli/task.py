@@ -1,0 +1,190 @@
+"""`callstream task`: what the tasks are at, and what is wanted of them.
+
+Requests go through Kafka as the CRM's do. Pause, resume and cancel call the cloud at once: an emergency stop must work
+while Kafka is away.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Annotated, Any
+from uuid import uuid4
+
+import orjson
+import psycopg
+import typer
+from psycopg.rows import dict_row
+from rich.console import Console
+from rich.table import Table
+
+from cli.parts import publish, with_task_control
+from runtime.clock import SystemClock
+from runtime.errors import CallstreamError
+from runtime.settings import Settings
+from runtime.sql import statement
+from schemas.ids import CallJobId, RequestId, TaskId
+from schemas.tasks import QueryRequested, StartRequested, TaskAnalysisRequested
+from schemas.topics import QUERY_REQUESTED, START_REQUESTED, TASK_ANALYSIS_REQUESTED
+
+task = typer.Typer(name="task", help="Call tasks: what they are at, and what is wanted of them.", no_args_is_help=True)
+
+WAIT_SECONDS = 600.0
+COLUMNS = (
+    "task_id",
+    "state",
+    "leads",
+    "unassigned",
+    "waiting",
+    "calling",
+    "succeeded",
+    "failed",
+    "cancelled",
+    "interested",
+)
+
+TaskArgument = Annotated[str, typer.Argument(metavar="ID", show_default=False)]
+Wait = Annotated[bool, typer.Option("--wait", help="Return when it is done; exit 1 if it fails.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON value on the last line.")]
+
+
+@task.command("list")
+def list_tasks(*, as_json: Json = False) -> None:
+    """Show every task."""
+    found = _tasks(Settings.load(), None)
+    if as_json:
+        typer.echo(orjson.dumps(found).decode())
+        return
+    table = Table(*COLUMNS)
+    for entry in found:
+        table.add_row(*("" if entry[name] is None else str(entry[name]) for name in COLUMNS))
+    Console().print(table)
+
+
+@task.command()
+def show(task_id: TaskArgument, *, as_json: Json = False) -> None:
+    """Show one task."""
+    found = _tasks(Settings.load(), task_id)
+    if not found:
+        raise CallstreamError(f"there is no task {task_id}")
+    if as_json:
+        typer.echo(orjson.dumps(found[0]).decode())
+        return
+    table = Table(show_header=False)
+    for name, value in found[0].items():
+        table.add_row(name, "" if value is None else str(value))
+    Console().print(table)
+
+
+@task.command()
+def start(task_id: TaskArgument, *, wait: Wait = False) -> None:
+    """Have the leads of a task called."""
+    settings = Settings.load()
+    request = RequestId(str(uuid4()))
+    event = StartRequested(task_id=TaskId(task_id), request_id=request, requested_at=SystemClock().now())
+    publish(settings, START_REQUESTED, event)
+
+    def is_answered() -> bool:
+        row = _row(settings, "task_state", {"task_id": task_id})
+        if row is None or row[0] != request or row[1] == "starting":
+            return False
+        if row[1] == "rejected":
+            raise CallstreamError(f"task {task_id} was rejected: {row[2]}")
+        return True
+
+    _say_or_wait(f"task {task_id}: start requested", wait=wait, is_done=is_answered)
+
+
+@task.command()
+def query(
+    task_id: TaskArgument, *, repair: Annotated[bool, typer.Option("--repair")] = False, wait: Wait = False
+) -> None:
+    """Look at a task's calls now; with --repair write every row again from the cloud."""
+    settings = Settings.load()
+    since = _database_now(settings)
+    event = QueryRequested(
+        task_id=TaskId(task_id), request_id=RequestId(str(uuid4())), requested_at=since, repair=repair or None
+    )
+    publish(settings, QUERY_REQUESTED, event)
+
+    def is_listed() -> bool:
+        row = _row(settings, "listed_since", {"task_id": task_id, "since": since})
+        return bool(row and row[0])
+
+    _say_or_wait(f"task {task_id}: query requested", wait=wait, is_done=is_listed)
+
+
+@task.command()
+def analyze(
+    task_id: TaskArgument,
+    *,
+    job: Annotated[
+        list[str] | None, typer.Option("--job", metavar="ID", help="Only this job; may be repeated.")
+    ] = None,
+    wait: Wait = False,
+) -> None:
+    """Analyse finished calls of a task again."""
+    settings = Settings.load()
+    since = _database_now(settings)
+    event = TaskAnalysisRequested(
+        task_id=TaskId(task_id),
+        request_id=RequestId(str(uuid4())),
+        requested_at=since,
+        call_job_ids=tuple(map(CallJobId, job)) if job else None,
+    )
+    publish(settings, TASK_ANALYSIS_REQUESTED, event)
+
+    def is_written() -> bool:
+        row = _row(settings, "analyzed_since", {"task_id": task_id, "since": since, "jobs": job})
+        return bool(row and row[0] == row[1])
+
+    _say_or_wait(f"task {task_id}: analysis requested", wait=wait, is_done=is_written)
+
+
+@task.command()
+def pause(task_id: TaskArgument) -> None:
+    """Stop calling, until resumed."""
+    with_task_control(Settings.load(), lambda control: control.pause(TaskId(task_id)))
+    typer.echo(f"task {task_id}: paused")
+
+
+@task.command()
+def resume(task_id: TaskArgument) -> None:
+    """Go on calling."""
+    with_task_control(Settings.load(), lambda control: control.resume(TaskId(task_id)))
+    typer.echo(f"task {task_id}: resumed")
+
+
+@task.command()
+def cancel(task_id: TaskArgument) -> None:
+    """Call nobody of the task any more."""
+    with_task_control(Settings.load(), lambda control: control.cancel(TaskId(task_id)))
+    typer.echo(f"task {task_id}: cancelled")
+
+
+def _tasks(settings: Settings, task_id: str | None) -> list[dict[str, Any]]:
+    with psycopg.connect(settings.dsn, row_factory=dict_row, application_name="callstream-cli") as connection:
+        return connection.execute(statement("cli", "list_tasks"), {"task_id": task_id}).fetchall()
+
+
+def _row(settings: Settings, name: str, parameters: dict[str, Any]) -> tuple[Any, ...] | None:
+    with psycopg.connect(settings.dsn, application_name="callstream-cli") as connection:
+        return connection.execute(statement("cli", name), parameters).fetchone()
+
+
+def _database_now(settings: Settings) -> Any:
+    with psycopg.connect(settings.dsn, application_name="callstream-cli") as connection:
+        row = connection.execute("select date_trunc('milliseconds', now())").fetchone()
+    return row[0] if row else None
+
+
+def _say_or_wait(sentence: str, *, wait: bool, is_done: Callable[[], bool]) -> None:
+    typer.echo(sentence)
+    if not wait:
+        return
+    clock = SystemClock()
+    deadline = clock.monotonic() + WAIT_SECONDS
+    with Console(stderr=True).status("waiting"):
+        while not is_done():
+            if clock.monotonic() > deadline:
+                raise CallstreamError(f"not done within {WAIT_SECONDS:g} s")
+            time.sleep(0.3)
+    typer.echo("done")

@@ -1,0 +1,250 @@
+"""The cloud's API as we need it: a small synchronous client over the real SDK, safe to share between threads.
+
+Calls go through the SDK's `call_api` with raw bodies, because its typed models cost twice the CPU; its own retries are
+off, because it ignores half of what one sets. Reads are retried here, with jitter and the service's own time to wait.
+AssignJobs and CreateJobGroup are never retried: nobody knows whether they had their effect.
+"""
+
+import math
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+from alibabacloud_outboundbot20191226.client import Client
+from alibabacloud_tea_openapi.models import Config, OpenApiRequest, Params
+from alibabacloud_tea_openapi.utils import Utils
+from darabonba.runtime import RuntimeOptions
+from pyrate_limiter import Limiter, Rate
+from Tea.exceptions import TeaException
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+from producers.cloud.errors import CredentialsError, UnclearAnswerError, check_answer, from_exception
+from producers.cloud.payloads import Contact, GroupOptions, Payload, job_id_of, job_json, reference_of, strategy_json
+from runtime import metrics
+from runtime.errors import CallstreamError, RejectedError, RetryableError
+from runtime.settings import CloudSettings
+from schemas.ids import CallJobId, CallTaskId, JobGroupId, ReferenceId
+
+MAX_LISTED_IDS: Final = 99
+MAX_ASSIGNED: Final = 25
+PAGE_SIZE: Final = 100
+READ_ATTEMPTS: Final = 4
+LISTING_ATTEMPTS: Final = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupProgress:
+    """A job group's own counts: cheap to ask, and enough to know whether anything moved."""
+
+    status: str
+    total: int
+    by_status: Mapping[str, int]
+
+
+class CloudClient:
+    """Calls of one process, spaced so that no second has more than the settings allow.
+
+    Every method blocks for at most the time-out of a few attempts. Raises RetryableError (CredentialsError among them)
+    where a later call may work, RejectedError with the service's code where it will not.
+    """
+
+    def __init__(self, settings: CloudSettings) -> None:
+        self._settings = settings
+        # Spaced a little wider than the limit, for calls that arrive closer together than they were sent.
+        self._limiter = Limiter(Rate(1, math.ceil(1050 / settings.max_qps)), buffer_ms=1)
+        self._lock = threading.Lock()
+
+    def list_jobs(self, ids: Sequence[CallJobId]) -> list[Payload]:
+        """Return the jobs of these ids, at most 99, as the service shows them, in any order."""
+        if len(ids) > MAX_LISTED_IDS:
+            raise ValueError(f"{len(ids)} ids, the service takes {MAX_LISTED_IDS}")
+        jobs = self._read("ListJobs", {"JobId": list(ids)}).get("Jobs")
+        if not isinstance(jobs, list):
+            raise UnclearAnswerError("ListJobs answered in another shape")
+        return jobs
+
+    def describe_job_group(self, group_id: JobGroupId) -> GroupProgress:
+        """Return a group's status and counts."""
+        group = _section(self._read("DescribeJobGroup", {"JobGroupId": group_id}), "JobGroup")
+        progress = group.get("Progress") or {}
+        counts = {name: count for name, count in progress.items() if isinstance(count, int)}
+        return GroupProgress(
+            status=str(group.get("Status")),
+            total=counts.pop("TotalJobs", 0),
+            by_status={name: count for name, count in counts.items() if not name.startswith("Total")},
+        )
+
+    def find_job_group(self, name: str) -> JobGroupId | None:
+        """Return the group of exactly this name, from all pages of the search."""
+        page = 1
+        while True:
+            parameters = {"SearchText": name, "PageNumber": page, "PageSize": PAGE_SIZE}
+            groups = _section(self._read("ListJobGroups", parameters), "JobGroups")
+            for group in groups.get("List") or ():
+                if group.get("JobGroupName") == name:
+                    return JobGroupId(group["JobGroupId"])
+            if page * PAGE_SIZE >= int(groups.get("TotalCount") or 0):
+                return None
+            page += 1
+
+    def create_job_group(self, name: str, options: GroupOptions) -> JobGroupId:
+        """Create a group; after an error it may or may not exist, so search before another try."""
+        parameters: dict[str, Any] = {"JobGroupName": name, "StrategyJson": strategy_json(options)}
+        if options.script_id:
+            parameters["ScriptId"] = options.script_id
+        if options.calling_numbers:
+            parameters["CallingNumber"] = list(options.calling_numbers)
+        return JobGroupId(_section(self._call("CreateJobGroup", parameters), "JobGroup")["JobGroupId"])
+
+    def list_group(self, group_id: JobGroupId) -> dict[ReferenceId, list[CallJobId]]:
+        """Return every job of a group by reference, from a whole listing.
+
+        Jobs move between pages while one lists, so a listing counts only if its distinct ids are as many as the
+        service says, twice in a row with the same ids. Raises RetryableError where none counts.
+        """
+        previous: set[CallJobId] | None = None
+        for _ in range(LISTING_ATTEMPTS):
+            jobs, total = self._list_once(group_id)
+            if len(jobs) == total and previous == set(jobs):
+                return _by_reference(jobs)
+            previous = set(jobs) if len(jobs) == total else None
+        raise RetryableError("the group could not be listed whole")
+
+    def assign_jobs(self, group_id: JobGroupId, contacts: Sequence[Contact]) -> None:
+        """Have people called. After RejectedError nobody is; after any other error somebody may be."""
+        if len(contacts) > MAX_ASSIGNED:
+            raise ValueError(f"{len(contacts)} contacts, at most {MAX_ASSIGNED} are sent at once")
+        self._call("AssignJobs", {"JobGroupId": group_id, "JobsJson": [job_json(contact) for contact in contacts]})
+
+    def download_recording(self, call_task_id: CallTaskId) -> str:
+        """Return a fresh URL of an attempt's recording."""
+        answer = self._read("DownloadRecording", {"TaskId": call_task_id})
+        url = _section(answer, "DownloadParams").get("SignatureUrl")
+        if not isinstance(url, str) or not url:
+            raise RetryableError("the recording has no URL yet")
+        return url
+
+    def suspend(self, group_id: JobGroupId) -> None:
+        """Pause a whole group."""
+        self._read("SuspendJobs", {"All": True, "JobGroupId": group_id})
+
+    def resume(self, group_id: JobGroupId) -> None:
+        """Let a paused group go on."""
+        self._read("ResumeJobs", {"All": True, "JobGroupId": group_id})
+
+    def cancel(self, group_id: JobGroupId) -> None:
+        """Cancel every open job of a group."""
+        self._read("CancelJobs", {"All": True, "JobGroupId": group_id})
+
+    def describe_instance(self) -> str:
+        """Return the instance's name: whether credentials and instance are right."""
+        return str(_section(self._read("DescribeInstance", {}), "Instance").get("InstanceName"))
+
+    def _list_once(self, group_id: JobGroupId) -> tuple[dict[CallJobId, ReferenceId | None], int]:
+        jobs: dict[CallJobId, ReferenceId | None] = {}
+        page, total = 1, 0
+        while page == 1 or (page - 1) * PAGE_SIZE < total:
+            parameters = {"JobGroupId": group_id, "PageNumber": page, "PageSize": PAGE_SIZE}
+            listed = _section(self._read("ListJobsByGroup", parameters), "Jobs")
+            total = int(listed.get("TotalCount") or 0)
+            jobs |= {job_id_of(job): reference_of(job) for job in listed.get("List") or ()}
+            page += 1
+        return jobs, total
+
+    def _read(self, action: str, parameters: dict[str, Any]) -> Mapping[str, Any]:
+        """Call what may be called twice, a few times."""
+        retrying = Retrying(
+            retry=retry_if_exception_type(RetryableError),
+            wait=_wait,
+            stop=stop_after_attempt(READ_ATTEMPTS),
+            reraise=True,
+        )
+        return retrying(self._call, action, parameters)
+
+    def _call(self, action: str, parameters: dict[str, Any]) -> Mapping[str, Any]:
+        self._limiter.try_acquire("calls")
+        query = {"InstanceId": self._instance_id, **parameters}
+        try:
+            answer = self._sdk.call_api(_params(action), OpenApiRequest(query=Utils.query(query)), self._runtime)
+            body = check_answer(action, answer.get("body"))
+        except TeaException as error:
+            meaning = from_exception(error)
+            metrics.API_CALLS.labels(action, _code(meaning)).inc()
+            raise meaning from None
+        except CallstreamError as error:
+            metrics.API_CALLS.labels(action, _code(error)).inc()
+            raise
+        metrics.API_CALLS.labels(action, "OK").inc()
+        return body
+
+    @property
+    def _instance_id(self) -> str:
+        if not self._settings.instance_id:
+            raise CredentialsError("CALLSTREAM_OUTBOUNDBOT_INSTANCE_ID is not set")
+        return self._settings.instance_id
+
+    @property
+    def _sdk(self) -> Client:
+        with self._lock:
+            return self._made_sdk
+
+    @cached_property
+    def _made_sdk(self) -> Client:
+        settings = self._settings
+        if not settings.access_key_id or settings.access_key_secret is None:
+            raise CredentialsError("ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET are not set")
+        return Client(
+            Config(
+                access_key_id=settings.access_key_id,
+                access_key_secret=settings.access_key_secret.get_secret_value(),
+                region_id=settings.region_id,
+                endpoint=settings.endpoint,
+                protocol=settings.protocol,
+            )
+        )
+
+    @cached_property
+    def _runtime(self) -> RuntimeOptions:
+        timeout_ms = int(self._settings.timeout_seconds * 1000)
+        return RuntimeOptions(connect_timeout=min(5000, timeout_ms), read_timeout=timeout_ms, autoretry=False)
+
+
+def _params(action: str) -> Params:
+    return Params(
+        action=action,
+        version="2019-12-26",
+        protocol="HTTPS",
+        pathname="/",
+        method="POST",
+        auth_type="AK",
+        style="RPC",
+        req_body_type="formData",
+        body_type="json",
+    )
+
+
+def _wait(state: RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    asked = error.retry_after if isinstance(error, RetryableError) else None
+    return (asked or 0.0) + wait_random_exponential(multiplier=0.2, max=2)(state)
+
+
+def _code(error: CallstreamError) -> str:
+    return (error.code if isinstance(error, RejectedError) else None) or type(error).__name__
+
+
+def _section(answer: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    section = answer.get(name)
+    if not isinstance(section, Mapping):
+        raise UnclearAnswerError(f"the answer has no {name}")
+    return section
+
+
+def _by_reference(jobs: Mapping[CallJobId, ReferenceId | None]) -> dict[ReferenceId, list[CallJobId]]:
+    found: dict[ReferenceId, list[CallJobId]] = {}
+    for job, reference in jobs.items():
+        if reference is not None:
+            found.setdefault(reference, []).append(job)
+    return found

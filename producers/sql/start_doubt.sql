@@ -1,0 +1,2 @@
+-- start_doubt: an assignment may or may not have had its effect; until this has settled nobody is assigned
+update call_tasks set assign_doubt_until = now() + make_interval(secs => %(seconds)s) where task_id = %(task_id)s

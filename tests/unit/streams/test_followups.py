@@ -1,0 +1,148 @@
+"""Follow-up records, decided without I/O."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from schemas.followups import JobAnalysisRequested
+from schemas.ids import CallJobId, EventId, ReferenceId, TaskId, follow_up_id_for
+from schemas.instants import from_milliseconds
+from schemas.jobs import StatusChanged, Turn
+from streams.analysis.protocol import Verdict
+from streams.followups import (
+    Analyze,
+    EmitAgain,
+    Entry,
+    Ignore,
+    Question,
+    Remember,
+    conclude,
+    decide,
+    decode_entry,
+    encode_entry,
+    record_of,
+)
+
+T0 = 1_790_000_000_000
+TALK = (Turn(speaker="Contact", script="好的"),)
+STATUS = StatusChanged(
+    event_id=EventId("s"),
+    task_id=TaskId("task"),
+    reference_id=ReferenceId("ref"),
+    call_job_id=CallJobId("job"),
+    version=10,
+    observed_at=from_milliseconds(T0),
+    call_status="Succeeded",
+    call_conversation=TALK,
+    changed=("call_status",),
+    is_terminal=True,
+)
+REQUEST = JobAnalysisRequested(
+    event_id=EventId("r"),
+    task_id=TaskId("task"),
+    call_job_id=CallJobId("job"),
+    call_status="Succeeded",
+    call_conversation=TALK,
+    status_version=10,
+    follow_version=0,
+    is_forced=True,
+    requested_at=from_milliseconds(T0),
+)
+YES = Verdict(is_interested=1, summary="Yes.", reason="said so")
+
+
+def answered(question: Question, entry: Entry | None = None, now_ms: int = T0) -> Entry:
+    """The entry after an analysis."""
+    return conclude(entry, question, YES, analyzer="rules", now_ms=now_ms)
+
+
+AUTOMATIC = answered(Question.from_status(STATUS))
+FORCED = answered(Question.from_request(REQUEST))
+
+
+def test_ended_calls_are_analysed_and_cancelled_ones_are_not() -> None:
+    """Succeeded and Failed lead to a record, with a conversation or without; no other status does."""
+    for status in ("Succeeded", "Failed"):
+        assert decide(None, Question.from_status(replace(STATUS, call_status=status))) == Analyze()
+        assert (
+            decide(None, Question.from_status(replace(STATUS, call_status=status, call_conversation=()))) == Analyze()
+        )
+    for status in ("Cancelled", "NotExist"):
+        assert decide(None, Question.from_status(replace(STATUS, call_status=status))) == Ignore()
+        assert decide(None, Question.from_request(replace(REQUEST, call_status=status))) == Analyze()
+
+
+def test_one_conversation_is_analysed_once() -> None:
+    """A repeat is ignored; a newer status with the same words is only remembered; new words are analysed."""
+    assert decide(AUTOMATIC, Question.from_status(STATUS)) == Ignore()
+    newer = decide(AUTOMATIC, Question.from_status(replace(STATUS, version=11)))
+    assert newer == Remember(replace(AUTOMATIC, status_version=11))
+    longer = replace(STATUS, version=11, call_conversation=(*TALK, *TALK))
+    assert decide(AUTOMATIC, Question.from_status(longer)) == Analyze()
+    assert decide(AUTOMATIC, Question.from_status(replace(longer, version=9))) == Ignore()
+
+
+def test_what_a_person_asked_for_is_not_overwritten_by_the_same_conversation() -> None:
+    """After a forced analysis the automatic one of that conversation is dropped, that of another is not."""
+    assert decide(FORCED, Question.from_status(STATUS)) == Ignore()
+    other = replace(STATUS, version=11, call_conversation=())
+    assert decide(FORCED, Question.from_status(other)) == Analyze()
+
+
+def test_a_forced_request_is_answered_once() -> None:
+    """Each request leads to a newer version of the same record; its repeat to nothing."""
+    question = Question.from_request(REQUEST)
+    assert decide(AUTOMATIC, question) == Analyze()
+    entry = answered(question, AUTOMATIC)
+    assert decide(entry, question) == Ignore()
+    assert decide(entry, Question.from_request(replace(REQUEST, event_id=EventId("r2")))) == Analyze()
+    before, after = (
+        record_of(AUTOMATIC, Question.from_status(STATUS)),
+        record_of(entry, question),
+    )
+    assert after.leads_follow_id == before.leads_follow_id == follow_up_id_for(CallJobId("job"))
+    assert after.version > before.version
+    assert after.is_forced
+
+
+def test_an_audit_sends_a_lost_record_again_as_it_was() -> None:
+    """Only where the database has an older version, and without another analysis."""
+    audit = replace(REQUEST, is_forced=False)
+    assert decide(None, Question.from_request(audit)) == Analyze()
+    assert decide(AUTOMATIC, Question.from_request(audit)) == EmitAgain(AUTOMATIC)
+    assert decide(FORCED, Question.from_request(audit)) == EmitAgain(FORCED)
+    assert decide(AUTOMATIC, Question.from_request(replace(audit, follow_version=AUTOMATIC.version))) == Ignore()
+    again = record_of(AUTOMATIC, Question.from_request(audit))
+    assert again == record_of(AUTOMATIC, Question.from_status(STATUS))
+
+
+def test_an_entry_survives_its_encoding() -> None:
+    """What is stored is what is read."""
+    assert decode_entry(encode_entry(FORCED)) == FORCED
+    assert decode_entry(None) is None
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["status", "forced", "audit"]), st.integers(0, 9), st.integers(0, 2)), max_size=30
+    )
+)
+def test_any_order_of_questions_keeps_the_newest_conversation(steps: list[tuple[str, int, int]]) -> None:
+    """Versions grow, no conversation is analysed twice in a row unasked, and an old status changes nothing."""
+    entry: Entry | None = None
+    for number, (kind, version, words) in enumerate(steps):
+        talk = (Turn(speaker="Contact", script=str(words)),)
+        if kind == "status":
+            question = Question.from_status(replace(STATUS, version=version, call_conversation=talk))
+        else:
+            request = replace(REQUEST, event_id=EventId(str(number)), status_version=version, call_conversation=talk)
+            question = Question.from_request(replace(request, is_forced=kind == "forced"))
+        decision = decide(entry, question)
+        if isinstance(decision, Analyze):
+            after = answered(question, entry, now_ms=T0 - number)
+            assert entry is None or after.version > entry.version
+            assert question.is_forced or entry is None or question.digest != entry.digest
+            assert question.is_forced or entry is None or version >= entry.status_version
+            entry = after
+        elif isinstance(decision, Remember):
+            entry = decision.entry
