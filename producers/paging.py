@@ -12,6 +12,7 @@ from itertools import groupby
 from typing import Final
 
 from producers.cloud.payloads import MappingError, StoredJob, job_snapshot, not_existing
+from producers.schedule import EXECUTING
 from schemas.codec import encode
 from schemas.ids import CallJobId, PageId, page_id_for
 from schemas.jobs import ENDED_STATUSES, JobSnapshot, JobsPolled
@@ -45,6 +46,11 @@ class SeenJob:
 
     row: OpenRow
     snapshot: JobSnapshot
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether a call runs, or the row shows another status."""
+        return self.snapshot.call_status == EXECUTING or self.snapshot.call_status != self.row.stored.call_status
 
     @property
     def has_just_ended(self) -> bool:

@@ -4,7 +4,7 @@ Each method is one transaction of one or two statements; all raise RetryableErro
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
 from psycopg import Connection
@@ -15,7 +15,7 @@ from producers.paging import PAGE_SIZE, OpenRow
 from producers.schedule import ASLEEP, Census, Lease
 from runtime.postgres import Database
 from runtime.sql import statement
-from schemas.ids import CallJobId, ReferenceId, TaskId
+from schemas.ids import TaskId
 from schemas.jobs import ENDED_STATUSES
 
 LEASE: Final = timedelta(seconds=20)
@@ -80,7 +80,7 @@ class PollStore:
                 places = {"task_id": lease.task_id, "page_size": PAGE_SIZE}
                 connection.execute(statement("producers", "poll_give_pages"), places)
                 rows = _read_rows(connection, lease)
-        return [_open_row(lease, *facts, page) for *facts, page in rows if page is not None]
+        return [_open_row(lease, row) for row in rows]
 
     def wake(self) -> None:
         """Make tasks due that sleep although somebody started them again."""
@@ -115,9 +115,8 @@ def _read_rows(connection: Connection[TupleRow], lease: Lease) -> list[TupleRow]
     return connection.execute(statement("producers", "poll_rows"), parameters).fetchall()
 
 
-def _open_row(
-    lease: Lease, reference_id: ReferenceId, job_id: CallJobId, version: int, status: str | None, page: int
-) -> OpenRow:
+def _open_row(lease: Lease, row: TupleRow) -> OpenRow:
+    reference_id, job_id, version, status, page = row
     stored = StoredJob(
         task_id=lease.task_id,
         reference_id=reference_id,

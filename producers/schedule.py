@@ -127,7 +127,7 @@ def next_look(lease: Lease, census: Census, policy: PollPolicy, *, is_moving: bo
     elif census.open:
         waits.append(policy.shortest * (3 if census.is_paused else 2))
     elif lease.state in WORKING_STATES:
-        waits.append(policy.shortest * 2)
+        waits.append(policy.shortest)
     if census.open:
         waits.append(policy.longest)
     return min(waits)

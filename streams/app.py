@@ -6,6 +6,7 @@ resumes the source before it seeks, and what was fetched in between counts as ac
 `HeldEvent` is acknowledged by `settle` and by nothing else.
 """
 
+import logging
 import ssl
 from pathlib import Path
 from typing import Any, Final
@@ -39,6 +40,8 @@ class HeldEvent(faust.Event):
 class SafeRecovery(Recovery):
     """Recovery that takes nothing from the source between its end and the seek to the committed offsets."""
 
+    logger = logging.getLogger(Recovery.__module__)
+
     async def on_recovery_completed(self, generation_id: int = 0) -> None:
         """Stop the flow, then do as Faust does."""
         self.app.consumer.stop_flow()
@@ -48,6 +51,8 @@ class SafeRecovery(Recovery):
 
 class SafeTables(TableManager):
     """A table manager that recovers by `SafeRecovery`."""
+
+    logger = logging.getLogger(TableManager.__module__)
 
     @property
     def recovery(self) -> Recovery:

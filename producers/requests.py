@@ -1,0 +1,160 @@
+"""Requests of people and the CRM: one at a time, the effect first, the offset after.
+
+`RequestLoop` is the consumer of every role that takes requests. A request is handled in a thread of its own while the
+loop goes on polling the broker, so neither a long request nor an outage costs the group its member. What cannot be
+decoded, or is refused, becomes a dead letter; what fails because something is away is tried again until it works.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+import msgspec
+import psycopg
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from runtime import metrics
+from runtime.dead_letters import DeadLetter, DeadLetterOffice, Origin
+from runtime.errors import RejectedError, RetryableError
+from runtime.kafka import is_data
+from runtime.logs import get_logger
+from runtime.postgres import describe
+from runtime.service import Service
+from schemas.codec import DecodeError, decode
+from schemas.topics import Topic
+
+GROUP: Final = "callstream-poll"
+IDLE_SECONDS: Final = 0.2
+BUSY_SECONDS: Final = 0.05
+LONGEST_PAUSE: Final = 5.0
+DRAIN_SECONDS: Final = 5.0
+
+E = TypeVar("E", bound=msgspec.Struct)
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Route:
+    """A topic, and what is done with one of its records; made by `route`."""
+
+    topic: str
+    take: Callable[[Origin], None]
+
+
+def route(topic: Topic[E], handle: Callable[[E, Origin], None]) -> Route:
+    """Return a route that decodes records of `topic` for `handle`.
+
+    `handle` may be called again for the same record; it raises RetryableError where it is to be, RejectedError where
+    the request can never be done.
+    """
+
+    def take(origin: Origin) -> None:
+        handle(decode(origin.value, topic.event), origin)
+
+    return Route(topic.name, take)
+
+
+class RequestLoop:
+    """Consumes the topics of its routes; `run` returns when the service stops."""
+
+    def __init__(
+        self, *, consumer: Consumer, routes: Sequence[Route], office: DeadLetterOffice, service: Service
+    ) -> None:
+        self._consumer = consumer
+        self._routes = {route.topic: route for route in routes}
+        self._office = office
+        self._service = service
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="request")
+        self._current: tuple[Origin, Future[None]] | None = None
+        self._is_assigned = False
+
+    def is_assigned(self) -> bool:
+        """Return whether the group has given this member its share, which may be empty."""
+        return self._is_assigned
+
+    def run(self) -> None:
+        """Take requests until the service stops; one in hand gets some seconds to end."""
+        self._consumer.subscribe(
+            list(self._routes), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke
+        )
+        try:
+            while not self._service.stopping.is_set():
+                self._turn()
+            self._drain()
+        finally:
+            self._consumer.close()
+            self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def _turn(self) -> None:
+        self._land()
+        message = self._consumer.poll(BUSY_SECONDS if self._current else IDLE_SECONDS)
+        if message is None or not is_data(message):
+            return
+        origin = Origin.of(message)
+        metrics.CONSUMED.labels(origin.topic).inc()
+        self._current = origin, self._executor.submit(self._take, origin)
+        self._consumer.pause(self._consumer.assignment())
+
+    def _take(self, origin: Origin) -> None:
+        """Do what a record asks until it is done, or dead-lettered; gives up only when the service stops."""
+        pause = 0.2
+        while True:
+            try:
+                self._try(origin)
+            except RetryableError as error:
+                log.warning("request.waiting", topic=origin.topic, error=str(error))
+            else:
+                return
+            if self._service.wait(pause):
+                raise RetryableError("the service stops")
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+    def _try(self, origin: Origin) -> None:
+        try:
+            self._routes[origin.topic].take(origin)
+        except DecodeError as error:
+            self._bury(origin, "undecodable", str(error), "callstream.DecodeError")
+        except RejectedError as error:
+            self._bury(origin, "refused", str(error), "callstream.RejectedError")
+        except psycopg.Error as error:
+            self._bury(origin, "refused", describe(error), f"psycopg.errors.{type(error).__name__}")
+
+    def _bury(self, origin: Origin, kind: str, reason: str, exception: str) -> None:
+        self._office.send([DeadLetter(origin=origin, kind=kind, reason=reason, exception=exception)])
+
+    def _land(self) -> None:
+        """Commit a request that is done and let the partitions flow again."""
+        if self._current is None or not self._current[1].done():
+            return
+        origin, future = self._current
+        self._current = None
+        future.result()
+        self._commit(origin)
+        self._consumer.resume(self._consumer.assignment())
+
+    def _commit(self, origin: Origin) -> None:
+        place = TopicPartition(origin.topic, origin.partition, origin.offset + 1)
+        try:
+            self._consumer.commit(offsets=[place], asynchronous=False)
+        except KafkaException as error:  # the request will be taken again, which changes nothing
+            log.warning("request.commit_failed", topic=origin.topic, error=error.args[0].name())
+
+    def _drain(self) -> None:
+        if self._current is None:
+            return
+        try:
+            self._current[1].result(DRAIN_SECONDS)
+            self._land()
+        except (FutureTimeoutError, RetryableError) as error:
+            log.warning("request.given_up", topic=self._current[0].topic if self._current else "", error=str(error))
+
+    def _on_assign(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
+        self._is_assigned = True
+        consumer.incremental_assign(list(partitions))
+        if self._current is not None:
+            consumer.pause(list(partitions))
+
+    def _on_revoke(self, _consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
+        log.info("request.revoked", partitions=len(partitions))

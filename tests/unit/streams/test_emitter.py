@@ -1,0 +1,130 @@
+"""Sending from an event loop, against a producer that does what the test says."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from runtime.errors import RejectedError, RetryableError
+from runtime.kafka import Outgoing
+from runtime.settings import KafkaSettings
+from streams import emitter as module
+from streams.emitter import Emitter, RefusedError
+
+
+class Sent:
+    """A record as its delivery report shows it."""
+
+    def __init__(self, record: Outgoing) -> None:
+        self._record = record
+
+    def topic(self) -> str:
+        """The topic."""
+        return self._record.topic
+
+    def key(self) -> bytes | None:
+        """The key."""
+        return self._record.key
+
+    def value(self) -> bytes | None:
+        """The value."""
+        return self._record.value
+
+    def headers(self) -> list[tuple[str, bytes]]:
+        """The headers."""
+        return list(self._record.headers)
+
+
+class ScriptedProducer:
+    """Reports from its polling thread what `fate` says of each value; full for the first `full` calls."""
+
+    fate: ClassVar[dict[bytes, KafkaError]] = {}
+    full: ClassVar[int] = 0
+
+    def __init__(self, _config: object) -> None:
+        self._lock = threading.Lock()
+        self._reports: list[tuple[Callable[[Any, Any], None], KafkaError | None, Sent]] = []
+
+    def produce(
+        self,
+        topic: str,
+        *,
+        value: bytes | None,
+        key: bytes | None,
+        headers: list[tuple[str, bytes]],
+        on_delivery: Callable[[Any, Any], None],
+    ) -> None:
+        """Queue a record, or refuse to."""
+        if ScriptedProducer.full:
+            ScriptedProducer.full -= 1
+            raise BufferError
+        if value == b"huge":
+            raise KafkaException(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE))
+        error = self.fate.get(value or b"")
+        with self._lock:
+            self._reports.append((on_delivery, error, Sent(Outgoing(topic, key, value, headers))))
+
+    def poll(self, seconds: float) -> None:
+        """Report what was queued."""
+        with self._lock:
+            reports, self._reports = self._reports, []
+        for report, error, sent in reports:
+            report(error, sent)
+        threading.Event().wait(min(seconds, 0.001))
+
+
+@pytest.fixture
+def scripted(monkeypatch: pytest.MonkeyPatch) -> type[ScriptedProducer]:
+    """A producer without a broker."""
+    monkeypatch.setattr(module, "Producer", ScriptedProducer)
+    monkeypatch.setattr(ScriptedProducer, "fate", {})
+    monkeypatch.setattr(ScriptedProducer, "full", 0)
+    return ScriptedProducer
+
+
+def emit(*values: bytes) -> None:
+    """Send values as one batch."""
+
+    async def run() -> None:
+        sender = Emitter(KafkaSettings())
+        try:
+            await sender.emit([Outgoing("topic", b"key", value, [("ce_id", b"1")]) for value in values])
+        finally:
+            sender.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.usefixtures("scripted")
+def test_a_batch_ends_when_all_reports_are_in() -> None:
+    """Nothing to send is sent at once; many records end together."""
+    emit()
+    emit(*[b"%d" % number for number in range(1_000)])
+
+
+def test_a_full_queue_is_waited_out(scripted: type[ScriptedProducer]) -> None:
+    """The producer's queue is bounded; the batch goes on when there is room."""
+    scripted.full = 3
+    emit(b"a", b"b")
+
+
+def test_refused_records_are_named_and_the_others_are_sent(scripted: type[ScriptedProducer]) -> None:
+    """Whether the client or the broker refuses: the record comes back as it was, with the reason."""
+    scripted.fate = {b"bad": KafkaError(KafkaError.INVALID_RECORD)}
+    with pytest.raises(RefusedError) as caught:
+        emit(b"good", b"bad", b"huge")
+    assert isinstance(caught.value, RejectedError)
+    refused = {refusal.record.value: refusal for refusal in caught.value.refusals}
+    assert set(refused) == {b"bad", b"huge"}
+    assert refused[b"bad"].record == Outgoing("topic", b"key", b"bad", (("ce_id", b"1"),))
+    assert refused[b"huge"].error.code == "MSG_SIZE_TOO_LARGE"
+
+
+def test_a_broker_that_is_away_for_too_long_is_said(scripted: type[ScriptedProducer]) -> None:
+    """Then the whole batch may be sent again, whatever else was refused."""
+    scripted.fate = {b"late": KafkaError(KafkaError._MSG_TIMED_OUT), b"bad": KafkaError(KafkaError.INVALID_RECORD)}
+    with pytest.raises(RetryableError):
+        emit(b"bad", b"late")
