@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from producers.lead_files import Rejected, read_leads
 from rich.console import Console
 from rich.progress import Progress
 
+from producers.lead_files import Rejected, read_leads
 from runtime.errors import CallstreamError
 from runtime.kafka import Publisher, outgoing
 from runtime.settings import Settings
@@ -43,7 +43,7 @@ def import_leads(
     try:
         with file.open("rb") as source, Progress(console=Console(stderr=True)) as progress:
             bar = progress.add_task("leads", total=file.stat().st_size)
-            good = _good(read_leads(source, TaskId(task), name=file.name), rejected)
+            good = _good(read_leads(source, task_id=TaskId(task), name=file.name), rejected)
             while chunk := list(islice(good, CHUNK)):
                 publisher.publish(outgoing(LEAD_ADDED, lead, source="cli") for lead in chunk)
                 sent += len(chunk)

@@ -1,9 +1,23 @@
 """How each role is put together; the only place where concrete parts meet."""
 
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
+from uuid import uuid4
 
 from cli.groups import GROUPS
+from producers.assignment import AssignmentPolicy
+from producers.cloud.client import CloudClient
+from producers.expander import Expander
+from producers.poller import Poller
+from producers.recorder import GROUP as RECORD_GROUP
+from producers.recorder import Recorder
+from producers.requests import GROUP as POLL_GROUP
+from producers.requests import RequestLoop, Route, TaskRequests, route
+from producers.starter import GROUP as START_GROUP
+from producers.starter import Starter
+from producers.task_store import TaskStore
 from runtime.clock import SystemClock
 from runtime.dead_letters import DeadLetterOffice
 from runtime.kafka import Publisher, make_consumer
@@ -12,6 +26,7 @@ from runtime.monitor import Monitor
 from runtime.postgres import Database
 from runtime.service import Check, Service
 from runtime.settings import Settings
+from schemas.topics import START_REQUESTED
 from sinks.batches import BatchPolicy
 from sinks.loop import GROUP as SINK_GROUP
 from sinks.loop import Sink
@@ -19,6 +34,9 @@ from sinks.writer import Writer
 from streams.worker import run_changes, run_followups
 
 LETTER_TIMEOUT_MS = 5_000
+CONNECT_SECONDS = 5.0
+JOIN_SECONDS = 10.0
+IDLE_SECONDS = 1.0
 
 
 def run_sink(settings: Settings) -> None:
@@ -44,6 +62,67 @@ def run_sink(settings: Settings) -> None:
             sink.run()
 
 
+def run_start(settings: Settings) -> None:
+    """Have the leads of started tasks called until a signal comes."""
+    with ExitStack() as stack:
+        database = _database(settings, "start", stack)
+        publisher = _publisher(settings, stack)
+        timeout = settings.cloud.timeout_seconds
+        starter = Starter(
+            store=TaskStore(database, worker=str(uuid4())),
+            cloud=CloudClient(settings.cloud),
+            publisher=publisher,
+            policy=AssignmentPolicy(
+                call_timeout=timedelta(seconds=timeout + min(timeout, CONNECT_SECONDS)),
+                settle=timedelta(seconds=settings.core.assign_settle_seconds),
+            ),
+            settings=settings.cloud,
+            clock=SystemClock(),
+        )
+        routes = [route(START_REQUESTED, lambda event, _origin: starter.request(event))]
+        with _requests(settings, START_GROUP, routes, database, publisher) as service:
+            starter.run(service)
+
+
+def run_poll(settings: Settings) -> None:
+    """Publish what the cloud knows of open calls, and take requests to look or to analyse, until a signal comes."""
+    with ExitStack() as stack:
+        database = _database(settings, "poll", stack, max_size=8)
+        publisher = _publisher(settings, stack)
+        clock = SystemClock()
+        office = DeadLetterOffice(publisher, POLL_GROUP)
+        poller = Poller(database, CloudClient(settings.cloud), publisher, office, settings, clock)
+        expander = Expander(database, publisher, clock)
+        routes = TaskRequests(poller.store, expander, publisher, clock).routes()
+        service = stack.enter_context(_requests(settings, POLL_GROUP, routes, database, publisher))
+        stack.enter_context(_beside(service, "audit", lambda: expander.run(service)))
+        poller.run(service)
+
+
+def run_record(settings: Settings) -> None:
+    """Publish the recordings of answered calls until a signal comes; does nothing where recordings are off."""
+    with ExitStack() as stack:
+        publisher = _publisher(settings, stack)
+        checks: dict[str, Check] = {}
+        service = _service(settings, "record", checks)
+        if not settings.core.recordings_enabled:
+            with service:
+                while not service.wait(IDLE_SECONDS):
+                    service.health.beat()
+            return
+        recorder = Recorder(
+            consumer=make_consumer(settings, RECORD_GROUP),
+            cloud=CloudClient(settings.cloud),
+            publisher=publisher,
+            office=DeadLetterOffice(publisher, RECORD_GROUP),
+            service=service,
+            clock=SystemClock(),
+        )
+        checks["assigned"] = recorder.is_assigned
+        with service:
+            recorder.run()
+
+
 def run_monitor(settings: Settings) -> None:
     """Publish lag until a signal comes."""
     monitor = Monitor(LagMeter(settings.kafka, GROUPS), SystemClock())
@@ -52,11 +131,55 @@ def run_monitor(settings: Settings) -> None:
 
 
 ROLES: dict[str, Callable[[Settings], None]] = {
+    "poll": run_poll,
+    "start": run_start,
+    "record": run_record,
     "sink": run_sink,
     "changes": run_changes,
     "followups": run_followups,
     "monitor": run_monitor,
 }
+
+
+@contextmanager
+def _requests(
+    settings: Settings, group: str, routes: list[Route], database: Database, publisher: Publisher
+) -> Iterator[Service]:
+    """Serve a role that also takes requests, in a thread beside its own loop."""
+    checks: dict[str, Check] = {"database": database.ping}
+    service = _service(settings, group.removeprefix("callstream-"), checks)
+    loop = RequestLoop(
+        consumer=make_consumer(settings, group),
+        routes=routes,
+        office=DeadLetterOffice(publisher, group),
+        service=service,
+    )
+    checks["assigned"] = loop.is_assigned
+    with service, _beside(service, "requests", loop.run):
+        yield service
+
+
+@contextmanager
+def _beside(service: Service, name: str, work: Callable[[], None]) -> Iterator[None]:
+    """Run `work` in a thread for as long as the block; its failure ends the service, and is the block's."""
+    failures: list[BaseException] = []
+
+    def guarded() -> None:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001 - raised again below, in the role's own thread
+            failures.append(error)
+            service.stopping.set()
+
+    thread = threading.Thread(target=guarded, name=name, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        service.stopping.set()
+        thread.join(JOIN_SECONDS)
+    if failures:
+        raise failures[0]
 
 
 def _service(settings: Settings, role: str, checks: Mapping[str, Check]) -> Service:

@@ -6,8 +6,7 @@ decoded, or is refused, becomes a dead letter; what fails because something is a
 """
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as FutureTimeoutError
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -15,17 +14,23 @@ import msgspec
 import psycopg
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from producers.expander import Expander
+from producers.poll_store import PollStore
 from runtime import metrics
+from runtime.clock import Clock
 from runtime.dead_letters import DeadLetter, DeadLetterOffice, Origin
 from runtime.errors import RejectedError, RetryableError
-from runtime.kafka import is_data
+from runtime.kafka import Publisher, is_data, outgoing
 from runtime.logs import get_logger
 from runtime.postgres import describe
 from runtime.service import Service
 from schemas.codec import DecodeError, decode
-from schemas.topics import Topic
+from schemas.ids import RequestId, TaskId, event_id_for
+from schemas.tasks import QueryRequested, TaskAnalysisRequested, TaskStateChanged
+from schemas.topics import QUERY_REQUESTED, TASK_ANALYSIS_REQUESTED, TASK_STATE_CHANGED, Topic
 
 GROUP: Final = "callstream-poll"
+SOURCE: Final = "poll"
 IDLE_SECONDS: Final = 0.2
 BUSY_SECONDS: Final = 0.05
 LONGEST_PAUSE: Final = 5.0
@@ -84,6 +89,7 @@ class RequestLoop:
                 self._turn()
             self._drain()
         finally:
+            self._service.stopping.set()
             self._consumer.close()
             self._executor.shutdown(wait=False, cancel_futures=True)
 
@@ -130,9 +136,15 @@ class RequestLoop:
             return
         origin, future = self._current
         self._current = None
-        future.result()
-        self._commit(origin)
-        self._consumer.resume(self._consumer.assignment())
+        try:
+            future.result()
+        except RetryableError as error:
+            log.warning("request.given_up", topic=origin.topic, error=str(error))
+            return
+        mine = self._consumer.assignment()
+        if (origin.topic, origin.partition) in {(place.topic, place.partition) for place in mine}:
+            self._commit(origin)
+        self._consumer.resume(mine)
 
     def _commit(self, origin: Origin) -> None:
         place = TopicPartition(origin.topic, origin.partition, origin.offset + 1)
@@ -142,13 +154,9 @@ class RequestLoop:
             log.warning("request.commit_failed", topic=origin.topic, error=error.args[0].name())
 
     def _drain(self) -> None:
-        if self._current is None:
-            return
-        try:
-            self._current[1].result(DRAIN_SECONDS)
+        if self._current is not None:
+            wait([self._current[1]], DRAIN_SECONDS)
             self._land()
-        except (FutureTimeoutError, RetryableError) as error:
-            log.warning("request.given_up", topic=self._current[0].topic if self._current else "", error=str(error))
 
     def _on_assign(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
         self._is_assigned = True
@@ -158,3 +166,39 @@ class RequestLoop:
 
     def _on_revoke(self, _consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
         log.info("request.revoked", partitions=len(partitions))
+
+
+class TaskRequests:
+    """What the poll role does for people: look at a task now, have finished calls analysed again."""
+
+    def __init__(self, store: PollStore, expander: Expander, publisher: Publisher, clock: Clock) -> None:
+        self._store = store
+        self._expander = expander
+        self._publisher = publisher
+        self._clock = clock
+
+    def routes(self) -> list[Route]:
+        """Return the topics that these requests come by."""
+        return [route(QUERY_REQUESTED, self.query), route(TASK_ANALYSIS_REQUESTED, self.analyze)]
+
+    def query(self, event: QueryRequested, origin: Origin) -> None:
+        """Make the task due at once; an unknown one is rejected with a sentence."""
+        if not self._store.request(event.task_id, repair=bool(event.repair)):
+            self._reject(event.task_id, event.request_id, origin, "Neither the task nor a lead of it is known.")
+
+    def analyze(self, event: TaskAnalysisRequested, origin: Origin) -> None:
+        """Ask for the analysis of finished calls; a request that names none is rejected with a sentence."""
+        if not self._expander.expand(event, origin):
+            self._reject(event.task_id, event.request_id, origin, "None of the task's calls that were asked for ended.")
+
+    def _reject(self, task_id: TaskId, request_id: RequestId | None, origin: Origin, reason: str) -> None:
+        asked_by = request_id or f"{origin.topic}/{origin.partition}/{origin.offset}"
+        event = TaskStateChanged(
+            event_id=event_id_for(TASK_STATE_CHANGED.name, task_id, "rejected", asked_by),
+            task_id=task_id,
+            state="rejected",
+            changed_at=self._clock.now(),
+            reason=reason,
+            request_id=request_id,
+        )
+        self._publisher.publish([outgoing(TASK_STATE_CHANGED, event, source=SOURCE)])

@@ -17,7 +17,7 @@ from streams.app import HeldEvent, source
 from streams.changes import ChangePolicy, Counts, PageRow, decode_row, detect, encode_row
 from streams.intake import Intake
 from streams.outbox import Outbox, origin_of
-from streams.tables import MAX_ROW_BYTES, PAGES, Rows, Write
+from streams.tables import MAX_ROW_BYTES, PAGES, Rows, RowStore, Write
 
 SOURCE: Final = "changes"
 
@@ -36,7 +36,7 @@ class PageWork:
 class Detector:
     """Works through batches of pages in the order of effects."""
 
-    def __init__(self, rows: Rows, outbox: Outbox, policy: ChangePolicy, *, topic_prefix: str = "") -> None:
+    def __init__(self, rows: RowStore, outbox: Outbox, policy: ChangePolicy, *, topic_prefix: str = "") -> None:
         self._rows = rows
         self._outbox = outbox
         self._policy = policy

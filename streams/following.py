@@ -35,7 +35,7 @@ from streams.followups import (
 )
 from streams.intake import Intake
 from streams.outbox import Outbox, origin_of
-from streams.tables import FOLLOW_UPS, Rows, Write
+from streams.tables import FOLLOW_UPS, Rows, RowStore, Write
 
 SOURCE: Final = "followups"
 SILENCE: Final = Verdict(
@@ -57,7 +57,9 @@ class JobWork:
 class Follower:
     """Works through batches of statuses and requests in the order of effects."""
 
-    def __init__(self, rows: Rows, outbox: Outbox, analyzer: Analyzer, clock: Clock, *, topic_prefix: str = "") -> None:
+    def __init__(
+        self, rows: RowStore, outbox: Outbox, analyzer: Analyzer, clock: Clock, *, topic_prefix: str = ""
+    ) -> None:
         self._rows = rows
         self._outbox = outbox
         self._analyzer = analyzer

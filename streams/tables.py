@@ -7,7 +7,7 @@ goes on to commit. Changelog topics are made beforehand, with as many partitions
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 import faust
 
@@ -52,6 +52,22 @@ class Write:
     partition: int
     key: bytes
     value: bytes
+
+
+class RowStore(Protocol):
+    """What agents need of a table."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the row under `key`."""
+        ...
+
+    def note(self, key: bytes, value: bytes) -> None:
+        """Hold a row that need not survive this process."""
+        ...
+
+    async def write(self, writes: Sequence[Write]) -> None:
+        """Return when every row is kept for good."""
+        ...
 
 
 class Rows:

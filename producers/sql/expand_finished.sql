@@ -1,6 +1,6 @@
 -- expand_finished: finished jobs of a task, or those named, with what an analysis needs; after `after`, by id
 select
-    id, task_id, call_job_id, call_status, call_conversation::text, status_version, follow_version, settled_at
+    id, task_id, call_job_id, call_status, call_conversation::text, status_version, follow_version
 from leads_task_list
 where
     task_id = %(task_id)s

@@ -1,0 +1,303 @@
+"""The agents' work on a batch, with a table and a broker that tell the order of what happens to them."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from runtime.errors import RetryableError
+from runtime.kafka import Outgoing
+from schemas.codec import decode, encode
+from schemas.followups import FollowedUp
+from schemas.ids import CallJobId, EventId, PageId, ReferenceId, TaskId
+from schemas.instants import from_milliseconds
+from schemas.jobs import JobSnapshot, JobsPolled, StatusChanged, Turn
+from schemas.topics import FOLLOWED_UP, JOBS_POLLED, STATUS_CHANGED
+from streams.analysis.rules import RuleAnalyzer
+from streams.app import HeldEvent
+from streams.changes import ChangePolicy, decode_row
+from streams.detection import Detector
+from streams.following import Follower
+from streams.intake import Intake
+from streams.outbox import Outbox
+from streams.tables import Write
+
+T0 = 1_790_000_000_000
+
+
+@dataclass
+class Journal:
+    """A broker and a table that write down what is asked of them."""
+
+    happened: list[str] = field(default_factory=list)
+    rows: dict[bytes, bytes] = field(default_factory=dict)
+    sent: list[Outgoing] = field(default_factory=list)
+    writes: list[Write] = field(default_factory=list)
+    is_away: bool = False
+
+    async def emit(self, records: Sequence[Outgoing]) -> None:
+        """Acknowledge, unless away."""
+        if self.is_away:
+            raise RetryableError("away")
+        await asyncio.sleep(0)
+        self.sent += records
+        self.happened += [f"sent {record.topic}" for record in records]
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return a row."""
+        return self.rows.get(key)
+
+    def note(self, key: bytes, value: bytes) -> None:
+        """Hold a row."""
+        self.rows[key] = value
+
+    async def write(self, writes: Sequence[Write]) -> None:
+        """Keep rows."""
+        self.writes += writes
+        self.happened += [f"wrote {write.key.decode()}" for write in writes]
+        for write in writes:
+            self.note(write.key, write.value)
+
+
+class FixedClock:
+    """Always the same time."""
+
+    def now(self) -> datetime:
+        """Return it."""
+        return datetime(2026, 11, 23, 8, 0, 0, 123_456, tzinfo=UTC)
+
+    def monotonic(self) -> float:
+        """Return nothing of interest."""
+        return 0.0
+
+
+def event(topic: str, value: bytes | None, *, partition: int = 3, key: bytes = b"whatever") -> HeldEvent:
+    """An event as Faust hands it over."""
+    message = SimpleNamespace(
+        topic=topic, partition=partition, offset=7, key=key, value=value, headers=[("h", b"1")], generation_id=1
+    )
+    return HeldEvent(cast(Any, None), key, value, None, cast(Any, message))
+
+
+def page(at: int, *statuses: str) -> bytes:
+    """A page of jobs with these statuses."""
+    jobs = tuple(
+        JobSnapshot(
+            task_id=TaskId("task"),
+            reference_id=ReferenceId(f"ref-{number}"),
+            call_job_id=CallJobId(f"job-{number}"),
+            call_status=status,
+            call_conversation=(),
+            stored_version=0,
+        )
+        for number, status in enumerate(statuses)
+    )
+    return encode(JobsPolled(page_id=PageId("page"), observed_at=from_milliseconds(T0 + at), jobs=jobs))
+
+
+def detect(journal: Journal, *pages: bytes | None) -> None:
+    """Let a detector work on one batch."""
+    detector = Detector(journal, Outbox(journal, "group"), ChangePolicy(), topic_prefix="x.")
+    asyncio.run(detector.work([event(JOBS_POLLED.name, value) for value in pages]))
+
+
+def test_pages_of_one_key_are_applied_in_turn_and_written_once_after_the_events() -> None:
+    """Events first, then one row under the page's id, in the message's partition whatever its key."""
+    journal = Journal()
+    detect(journal, page(0, "A", "A"), page(1, "A", "B"), page(2, "A", "C"))
+    assert journal.happened == [f"sent x.{STATUS_CHANGED.name}"] * 4 + ["wrote page"]
+    assert [decode(record.value, StatusChanged).call_status for record in journal.sent] == ["A", "A", "B", "C"]
+    assert [write.partition for write in journal.writes] == [3]
+    assert decode_row(journal.rows[b"page"])[CallJobId("job-1")].version == T0 + 2
+
+
+def test_an_unchanged_page_is_only_noted() -> None:
+    """Its age counts at once, but nothing is written for it."""
+    journal = Journal()
+    detect(journal, page(0, "A"))
+    journal.happened.clear()
+    detect(journal, page(5, "A"))
+    detect(journal, page(4, "B"))
+    assert journal.happened == []
+
+
+def test_rubbish_becomes_a_dead_letter_beside_the_events() -> None:
+    """One page's fault is not its neighbour's; a tombstone is rubbish too."""
+    journal = Journal()
+    detect(journal, b"rubbish", page(0, "A"), None)
+    letters = [record for record in journal.sent if record.topic == JOBS_POLLED.dead_letters]
+    assert [letter.value for letter in letters] == [b"rubbish", None]
+    assert letters[0].headers[0] == ("h", b"1")
+    assert journal.happened[-1] == "wrote page"
+
+
+def test_a_page_that_the_table_could_not_hold_is_a_dead_letter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The broker would refuse its row for ever: no event is emitted for it and nothing is written."""
+    monkeypatch.setattr("streams.detection.MAX_ROW_BYTES", 50)
+    journal = Journal()
+    detect(journal, page(0, "A", "B"))
+    assert journal.happened == [f"sent {JOBS_POLLED.dead_letters}"]
+    assert journal.rows == {}
+
+
+def test_nothing_is_written_when_the_events_are_not_acknowledged() -> None:
+    """Writing the table first would lose the change."""
+    journal = Journal(is_away=True)
+    with pytest.raises(RetryableError):
+        detect(journal, page(0, "A"))
+    assert (journal.happened, journal.rows) == ([], {})
+
+
+def status(number: int, *, is_terminal: bool = True) -> bytes:
+    """The end of a call."""
+    return encode(
+        StatusChanged(
+            event_id=EventId(f"s{number}"),
+            task_id=TaskId("task"),
+            reference_id=ReferenceId("ref"),
+            call_job_id=CallJobId(f"job-{number}"),
+            version=5,
+            observed_at=from_milliseconds(T0),
+            call_status="Succeeded",
+            call_conversation=(Turn(speaker="Contact", script="没兴趣"),) if number else (),
+            changed=(),
+            is_terminal=is_terminal,
+        )
+    )
+
+
+def test_ended_calls_get_one_record_each() -> None:
+    """A call without a conversation gets a plain one, a repeat in the same batch none, a running call none."""
+    journal = Journal()
+    follower = Follower(journal, Outbox(journal, "group"), RuleAnalyzer(), FixedClock())
+    values = [status(0), status(1), status(1), status(2, is_terminal=False), b"[]"]
+    asyncio.run(follower.work([event(STATUS_CHANGED.name, value) for value in values]))
+    records = [decode(record.value, FollowedUp) for record in journal.sent if record.topic == FOLLOWED_UP.name]
+    assert [(record.call_job_id, record.is_interested) for record in records] == [("job-0", 0), ("job-1", 2)]
+    assert journal.happened[-2:] == ["wrote job-0", "wrote job-1"]
+    assert records[0].version == 1_795_420_800_123
+    assert f"sent {STATUS_CHANGED.dead_letters}" in journal.happened
+
+
+class Signal:
+    """A signal of Faust."""
+
+    def __init__(self) -> None:
+        self.handlers: list[Any] = []
+
+    def connect(self, handler: Any) -> None:
+        """Take a handler."""
+        self.handlers.append(handler)
+
+
+class StubApp:
+    """What an intake needs of an application."""
+
+    def __init__(self) -> None:
+        self.on_partitions_revoked, self.on_before_shutdown = Signal(), Signal()
+        self.conf = SimpleNamespace(id="app")
+        self.consumer_generation_id = 1
+        self.consumer = self
+        self.crashed: list[BaseException] = []
+        self.commits = 0
+
+    async def crash(self, error: BaseException) -> None:
+        """Take note."""
+        self.crashed.append(error)
+
+    async def commit(self) -> None:
+        """Take note."""
+        self.commits += 1
+
+
+class StubEvent:
+    """An event that knows whether it is acknowledged."""
+
+    def __init__(self, generation: int = 1) -> None:
+        self.message = SimpleNamespace(generation_id=generation)
+        self.is_settled = False
+
+    def settle(self) -> None:
+        """Be acknowledged."""
+        self.is_settled = True
+
+
+class StubStream:
+    """Gives events, then nothing for ever."""
+
+    def __init__(self, events: Sequence[StubEvent]) -> None:
+        self._events = events
+
+    def noack(self) -> "StubStream":
+        """Return itself: nothing is acknowledged here."""
+        return self
+
+    async def events(self) -> Any:
+        """Give the events."""
+        for each in self._events:
+            yield each
+        await asyncio.Event().wait()
+
+
+async def run_for_a_moment(intake: Intake, events: Sequence[StubEvent]) -> None:
+    """Run an agent's loop until it has nothing left to do."""
+    task = asyncio.create_task(intake.run(StubStream(events)))
+    await asyncio.sleep(0.05)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+def test_a_batch_is_acknowledged_after_its_work() -> None:
+    """In batches no larger than allowed, each after all its effects."""
+    batches: list[int] = []
+    events = [StubEvent() for _ in range(5)]
+
+    async def work(batch: Sequence[HeldEvent]) -> None:
+        assert not any(cast(Any, each).is_settled for each in batch)
+        batches.append(len(batch))
+        await asyncio.sleep(0.001)
+
+    asyncio.run(run_for_a_moment(Intake(cast(Any, StubApp()), work, most=2), events))
+    assert sum(batches) == 5
+    assert max(batches) == 2
+    assert all(each.is_settled for each in events)
+
+
+def test_an_error_crashes_the_application_with_nothing_acknowledged() -> None:
+    """The failed batch and what came after it are read again by the next process."""
+    app, events = StubApp(), [StubEvent() for _ in range(3)]
+
+    async def work(_batch: Sequence[HeldEvent]) -> None:
+        raise ValueError("poison")
+
+    asyncio.run(run_for_a_moment(Intake(cast(Any, app), work, most=2), events))
+    assert [str(error) for error in app.crashed] == ["poison"]
+    assert not any(each.is_settled for each in events)
+
+
+def test_events_of_revoked_partitions_are_left_to_their_next_owner() -> None:
+    """After a rebalance only what came with the new generation is worked on."""
+    app, old, new = StubApp(), StubEvent(1), StubEvent(2)
+    seen: list[int | None] = []
+
+    async def work(batch: Sequence[HeldEvent]) -> None:
+        seen.extend(each.message.generation_id for each in batch)
+
+    async def scenario() -> None:
+        intake = Intake(cast(Any, app), work)
+        for handler in app.on_partitions_revoked.handlers:
+            await handler(app, set(), signal=None)
+        await run_for_a_moment(intake, [old, new])
+
+    asyncio.run(scenario())
+    assert (seen, old.is_settled, new.is_settled, app.commits) == ([2], False, True, 1)
+
+
+def test_faust_cannot_acknowledge_a_held_event() -> None:
+    """Faust acknowledges what it skips or cancels; only `settle` counts."""
+    assert event("topic", b"").ack() is False
