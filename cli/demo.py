@@ -17,6 +17,7 @@ from cli.groups import GROUPS
 from cli.topics import all_topics
 from devtools.performance import Performance, Summary
 from devtools.stage import STAGE_VARIABLES, Stage
+from producers.recorder import GROUP as RECORD_GROUP
 from runtime.clock import SystemClock
 from runtime.settings import Settings
 from sinks.migrate import migrate
@@ -56,7 +57,8 @@ def demo(
 
 def _perform(stage: Stage, *, leads: int, seed: int, console: Console) -> Summary:
     clock = SystemClock()
-    performance = Performance(stage, lead_count=leads, task_count=min(TASKS, leads), seed=seed, groups=GROUPS)
+    groups = {group: topics for group, topics in GROUPS.items() if group != RECORD_GROUP}
+    performance = Performance(stage, lead_count=leads, task_count=min(TASKS, leads), seed=seed, groups=groups)
     begin = clock.monotonic()
     with stage.run(ROLES, os.environ), Live(console=console, refresh_per_second=4) as live:
         performance.begin()

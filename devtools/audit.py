@@ -104,6 +104,6 @@ _EXPECTED = {
     "calling_number": lambda job: job["calling_number"],
     "failure_reason": lambda job: job["failure_reason"],
     "started_at": lambda job: job["started_at"],
-    "ended_at": lambda job: job["ended_at"],
+    "ended_at": lambda job: job["call_ended_at"],
     "call_conversation": _conversation,
 }

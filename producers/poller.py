@@ -173,7 +173,7 @@ class Poller:
 
     def _work(self, lease: Lease, pool: ThreadPoolExecutor) -> str:
         census = self.store.census(lease)
-        look = decide(lease, census, self._ask_group(lease, census, pool), self._policy)
+        look = decide(lease, census, self._policy, agrees=self._ask_group(lease, census, pool))
         jobs = self._list_jobs(lease, pool) if look.must_list else []
         self._finish(lease, census, look, jobs)
         self._failures.pop(lease.task_id, None)

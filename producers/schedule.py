@@ -104,7 +104,7 @@ def counts_agree(census: Census, counts: Mapping[str, int], total: int) -> bool:
     return known == total and all(census.jobs.get(status, 0) == count for status, count in by_status)
 
 
-def decide(lease: Lease, census: Census, agrees: bool | None, policy: PollPolicy) -> Look:  # noqa: FBT001 - a fact
+def decide(lease: Lease, census: Census, policy: PollPolicy, *, agrees: bool | None) -> Look:
     """Return what to do; `agrees` is None where the group or its counts are unknown."""
     is_moving = census.open > 0 and (agrees is False or EXECUTING in census.jobs)
     settled_at = census.first_settled_at

@@ -12,7 +12,10 @@ from runtime.clock import SystemClock
 
 
 def truth_of(job: Job, now_ms: int) -> Json:
-    """Return what every observer of this job must come to know; `ended_at` is null until the job is final."""
+    """Return what every observer of this job must come to know; `ended_at` is null until the job is final.
+
+    `call_ended_at` is the last attempt's start plus its duration, as the API shows them; a cancelled job ends later.
+    """
     state = job.state(now_ms)
     last = latest(state)
     turns = () if last is None else job.turns(last, now_ms)
@@ -28,6 +31,7 @@ def truth_of(job: Job, now_ms: int) -> Json:
         "planed_time": None if last is None else last.planed_ms,
         "started_at": None if last is None else last.started_ms,
         "ended_at": state.ended_ms,
+        "call_ended_at": last.started_ms + last.seconds * 1000 if last is not None and state.final else None,
         "attempts": len(state.attempts),
         "call_task_id": None if last is None else job.task_id(last.number),
         "calling_number": None if last is None else job.calling_number(last.number),

@@ -45,6 +45,7 @@ class JobTruth(TypedDict):
     planed_time: int | None
     started_at: int | None
     ended_at: int | None
+    call_ended_at: int | None
     attempts: int
     call_task_id: str | None
     calling_number: str | None

@@ -31,7 +31,7 @@ MAX_LISTED_IDS: Final = 99
 MAX_ASSIGNED: Final = 25
 PAGE_SIZE: Final = 100
 READ_ATTEMPTS: Final = 4
-LISTING_ATTEMPTS: Final = 10
+LISTING_PASSES: Final = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,15 +101,17 @@ class CloudClient:
     def list_group(self, group_id: JobGroupId) -> dict[ReferenceId, list[CallJobId]]:
         """Return every job of a group by reference, from a whole listing.
 
-        Jobs move between pages while one lists, so a listing counts only if its distinct ids are as many as the
-        service says, twice in a row with the same ids. Raises RetryableError where none counts.
+        Jobs move between pages while one lists, so one pass may miss some. None ever leaves a group: what several
+        passes saw together is whole when it is as many as the service says, and it must be so twice. Raises
+        RetryableError where that does not come about.
         """
-        previous: set[CallJobId] | None = None
-        for _ in range(LISTING_ATTEMPTS):
-            jobs, total = self._list_once(group_id)
-            if len(jobs) == total and previous == set(jobs):
-                return _by_reference(jobs)
-            previous = set(jobs) if len(jobs) == total else None
+        seen: dict[CallJobId, ReferenceId | None] = {}
+        confirmed = 0
+        for _ in range(LISTING_PASSES):
+            total = self._list_once(group_id, seen)
+            confirmed = confirmed + 1 if len(seen) == total else 0
+            if confirmed == 2:
+                return _by_reference(seen)
         raise RetryableError("the group could not be listed whole")
 
     def assign_jobs(self, group_id: JobGroupId, contacts: Sequence[Contact]) -> None:
@@ -142,16 +144,16 @@ class CloudClient:
         """Return the instance's name: whether credentials and instance are right."""
         return str(_section(self._read("DescribeInstance", {}), "Instance").get("InstanceName"))
 
-    def _list_once(self, group_id: JobGroupId) -> tuple[dict[CallJobId, ReferenceId | None], int]:
-        jobs: dict[CallJobId, ReferenceId | None] = {}
+    def _list_once(self, group_id: JobGroupId, seen: dict[CallJobId, ReferenceId | None]) -> int:
+        """Add all pages of a group to `seen`; returns how many jobs the service says there are."""
         page, total = 1, 0
         while page == 1 or (page - 1) * PAGE_SIZE < total:
             parameters = {"JobGroupId": group_id, "PageNumber": page, "PageSize": PAGE_SIZE}
             listed = _section(self._read("ListJobsByGroup", parameters), "Jobs")
             total = int(listed.get("TotalCount") or 0)
-            jobs |= {job_id_of(job): reference_of(job) for job in listed.get("List") or ()}
+            seen |= {job_id_of(job): reference_of(job) for job in listed.get("List") or ()}
             page += 1
-        return jobs, total
+        return total
 
     def _read(self, action: str, parameters: dict[str, Any]) -> Mapping[str, Any]:
         """Call what may be called twice, a few times."""

@@ -1,4 +1,4 @@
-"""The words that the rules look for, strongest reading first; made from the tuning conversations only.
+"""The words that the rules look for, strongest reading first; written by hand, adjusted on the tuning conversations.
 
 A pattern is a list of alternatives without nested repetition, so reading a text takes time in proportion to it.
 """

@@ -3,6 +3,7 @@
 import csv
 from io import BytesIO, StringIO
 
+import msgspec
 import orjson
 import pytest
 from hypothesis import given
@@ -28,8 +29,10 @@ def reasons(content: bytes, name: str = "") -> dict[int, str]:
 
 def lead(number: int, **changes: str) -> LeadAdded:
     """A lead as the files of these tests spell it."""
-    names = {"leads_name": f"name {number}", "leads_phone": f"138{number}"} | changes
-    return LeadAdded(task_id=TASK, leads_id=LeadId(f"lead-{number}"), **names)
+    event = LeadAdded(
+        task_id=TASK, leads_id=LeadId(f"lead-{number}"), leads_name=f"name {number}", leads_phone=f"138{number}"
+    )
+    return msgspec.structs.replace(event, **changes)
 
 
 def test_csv_with_extras_reference_and_byte_order_mark() -> None:

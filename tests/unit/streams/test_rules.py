@@ -23,7 +23,7 @@ def labelled(split: str) -> Iterator[Labelled]:
 
 @pytest.mark.parametrize(("split", "at_least"), [("tuning", 0.95), ("held_out", 0.85)])
 def test_rules_agree_with_people(split: str, at_least: float) -> None:
-    """Most verdicts are the person's, on conversations that the rules were made from and on others."""
+    """Most verdicts are the label, on conversations that rules were adjusted on and on others of the same author."""
     examples = list(labelled(split))
     right = sum(judge(conversation).is_interested == label for conversation, label in examples)
     assert len(examples) >= 25
