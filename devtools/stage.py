@@ -84,6 +84,7 @@ class Stage:
             "CALLSTREAM_OUTBOUNDBOT_PROTOCOL": "http",
             "CALLSTREAM_POLL_MIN_SECONDS": "1",
             "CALLSTREAM_HTTP_PORT": str(free_port()),
+            "TMPDIR": str(self.folder),
             **self._settings,
         }
 

@@ -8,35 +8,38 @@ import logging
 import sys
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor
 
-LIBRARIES = ("aiokafka", "faust", "mode", "rdkafka", "alibabacloud", "urllib3", "asyncio", "yoyo")
-LIBRARY_SECONDS = 5.0
+LIBRARIES = ("aiokafka", "faust", "mode", "rdkafka", "alibabacloud", "urllib3", "asyncio", "yoyo", "pyrate_limiter")
+LIBRARY_SECONDS = 10.0
 
 
 class LibraryLimit(logging.Filter):
-    """Lets one record per library and some seconds pass: a broker's outage writes a hundred lines a second."""
+    """Lets each line of a library's code speak once in a while: an outage makes it say the same a hundred times."""
 
     def __init__(self) -> None:
         super().__init__()
         self._last: dict[tuple[str, int], float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether `record` is ours, or the first of its library and level for a while."""
-        library = record.name.partition(".")[0]
-        if library not in LIBRARIES:
+        """Return whether `record` is ours, or its line has not spoken lately."""
+        if record.name.partition(".")[0] not in LIBRARIES:
             return True
-        key = library, record.levelno
-        if record.created - self._last.get(key, -LIBRARY_SECONDS) < LIBRARY_SECONDS:
+        line = record.name, record.lineno
+        if record.created - self._last.get(line, -LIBRARY_SECONDS) < LIBRARY_SECONDS:
             return False
-        self._last[key] = record.created
+        self._last[line] = record.created
         return True
 
 
 def configure_logs(*, form: str, level: str, role: str) -> None:
     """Set up structlog and the standard library's root logger; called once per process, by the entry point."""
+
+    def add_role(_logger: object, _method: str, event: EventDict) -> EventDict:
+        return {**event, "role": role}
+
     shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
+        add_role,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
@@ -63,7 +66,6 @@ def configure_logs(*, form: str, level: str, role: str) -> None:
     handler.addFilter(LibraryLimit())
     for name in LIBRARIES:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
-    structlog.contextvars.bind_contextvars(role=role)
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:

@@ -10,11 +10,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message
 
 from runtime import metrics
 from runtime.errors import RejectedError, RetryableError
-from runtime.kafka import Outgoing, as_bytes, error_for, headers_of, producer_config
+from runtime.kafka import Outgoing, as_bytes, error_for, headers_of, make_producer
 from runtime.settings import KafkaSettings
 
 DELIVERY_TIMEOUT_MS = 1_200_000
@@ -41,8 +41,8 @@ class Emitter:
     """The asyncio side of one producer; to be used from one event loop."""
 
     def __init__(self, settings: KafkaSettings) -> None:
-        config = producer_config(settings, **{"linger.ms": 0, "message.timeout.ms": DELIVERY_TIMEOUT_MS})
-        self._producer = Producer(config)
+        overrides = {"linger.ms": 0, "message.timeout.ms": DELIVERY_TIMEOUT_MS}
+        self._producer = make_producer(settings, **overrides)
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._poll, name="emitter", daemon=True)
         self._thread.start()

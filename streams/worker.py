@@ -30,7 +30,6 @@ from streams.app import create_app
 from streams.detection import add_detection
 from streams.emitter import Emitter
 from streams.following import add_following
-from streams.noise import quiet_clients
 from streams.outbox import Outbox
 from streams.tables import CHANGES_APP, FOLLOW_UPS, FOLLOW_UPS_APP, PAGES
 
@@ -94,7 +93,6 @@ def _run(
     topic_prefix: str,
     is_recovery_safe: bool,
 ) -> None:
-    quiet_clients(SystemClock())
     gc.set_threshold(GC_THRESHOLD)
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)

@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from pydantic import SecretStr
 
 from devtools.cloud.faults import FaultKind
 from devtools.cloud.process import CloudSimulator
@@ -38,8 +39,8 @@ class Bench:
         self.database = Database(dsn, name="start")
         self.database.open()
         self.settings = CloudSettings(
-            ALIBABA_CLOUD_ACCESS_KEY_ID=cloud.access_key_id,
-            ALIBABA_CLOUD_ACCESS_KEY_SECRET=cloud.access_key_secret,
+            access_key_id=cloud.access_key_id,
+            access_key_secret=SecretStr(cloud.access_key_secret),
             instance_id=cloud.instance_id,
             endpoint=cloud.endpoint,
             protocol="http",

@@ -79,7 +79,7 @@ class ScriptedProducer:
 @pytest.fixture
 def scripted(monkeypatch: pytest.MonkeyPatch) -> type[ScriptedProducer]:
     """A producer without a broker."""
-    monkeypatch.setattr(module, "Producer", ScriptedProducer)
+    monkeypatch.setattr(module, "make_producer", lambda *_, **__: ScriptedProducer({}))
     monkeypatch.setattr(ScriptedProducer, "fate", {})
     monkeypatch.setattr(ScriptedProducer, "full", 0)
     return ScriptedProducer
