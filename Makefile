@@ -19,8 +19,8 @@ test: .venv/developed
 	$(BIN)/python -m pytest
 
 bench: .venv/developed
-	$(BIN)/python benchmarks/change_detection.py
-	$(BIN)/python benchmarks/sink.py
+	$(BIN)/python -m benchmarks.change_detection
+	$(BIN)/python -m benchmarks.sink
 
 COMPILE := pip-compile -q --generate-hashes --strip-extras --no-emit-index-url --no-emit-trusted-host --no-emit-find-links
 

@@ -1,31 +1,25 @@
 """How many observations a second one change-detection process takes, and what each costs.
 
-Usage: python benchmarks/change_detection.py [--bootstrap HOST:PORT] [--observations N]
+Usage: python -m benchmarks.change_detection [--bootstrap HOST:PORT] [--observations N]
 
 Pages of 99 jobs of about 500 bytes are put into Kafka beforehand, a fifth of the jobs changing from pass to pass; then
 the worker is started and watched until it has acknowledged them all. Without a broker named, one is started.
 """
 
 import argparse
-import json
 import os
-import platform
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from devtools.apache_kafka import ApacheKafka
+from benchmarks.measuring import ROOT, broker, cpu_seconds, ends, record
 from devtools.processes import spawn, stop
-from runtime.clock import SystemClock
 from schemas.codec import encode
 from schemas.ids import CallJobId, CallTaskId, PageId, ReferenceId, TaskId, reference_id_for
 from schemas.instants import from_milliseconds
@@ -33,7 +27,6 @@ from schemas.jobs import JobSnapshot, JobsPolled, Turn
 from schemas.topics import JOBS_POLLED, STATUS_CHANGED
 from streams.tables import CHANGES_APP, PAGES
 
-ROOT = Path(__file__).parent.parent
 PARTITIONS, PAGE_JOBS, PAGES_OF_TASKS, CHANGED = 4, 99, 200, 5
 T0 = 1_790_000_000_000
 WORKER = """
@@ -54,21 +47,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with broker(arguments.bootstrap) as bootstrap:
         result = measure(bootstrap, arguments.observations)
-    print(json.dumps(result, indent=2))
-    folder = ROOT / "benchmarks" / "results"
-    folder.mkdir(exist_ok=True)
-    with (folder / "change_detection.jsonl").open("a") as results:
-        results.write(json.dumps(result) + "\n")
-
-
-@contextmanager
-def broker(named: str | None) -> Iterator[str]:
-    """Give the named broker, or one that lives as long as the measurement."""
-    if named:
-        yield named
-        return
-    with ApacheKafka() as kafka:
-        yield kafka.bootstrap_servers
+    record("change_detection", result)
 
 
 def measure(bootstrap: str, observations: int) -> dict[str, object]:
@@ -84,11 +63,6 @@ def measure(bootstrap: str, observations: int) -> dict[str, object]:
     admin.delete_topics(names)
     taken = pages * PAGE_JOBS
     return {
-        "at": SystemClock().now().isoformat(timespec="seconds"),
-        "commit": commit(),
-        "cores": os.cpu_count(),
-        "memory_gb": round(psutil.virtual_memory().total / 2**30),
-        "python": platform.python_version(),
         "observations": taken,
         "bytes_each": round(size / taken),
         "events": events,
@@ -152,34 +126,17 @@ def watch(bootstrap: str, prefix: str, pages: int) -> tuple[float, float, int]:
             while not sum(ends(bootstrap, prefix + STATUS_CHANGED.name)):
                 assert worker.poll() is None, Path(log.name).read_text()
                 time.sleep(0.02)
-            started, before = time.monotonic(), process.cpu_times()
+            started, before = time.monotonic(), cpu_seconds(process)
             consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": prefix + CHANGES_APP})
             places = [TopicPartition(prefix + JOBS_POLLED.name, partition) for partition in range(PARTITIONS)]
             while sum(max(0, place.offset) for place in consumer.committed(places, timeout=10)) < pages:
                 assert worker.poll() is None, Path(log.name).read_text()
                 time.sleep(0.05)
-            seconds, after = time.monotonic() - started, process.cpu_times()
+            seconds, after = time.monotonic() - started, cpu_seconds(process)
             consumer.close()
-            return seconds, after.user + after.system - before.user - before.system, process.memory_info().rss
+            return seconds, after - before, process.memory_info().rss
         finally:
             stop(worker)
-
-
-def ends(bootstrap: str, topic: str) -> list[int]:
-    """Return the end of each partition."""
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "bench", "log_level": 2})
-    try:
-        return [consumer.get_watermark_offsets(TopicPartition(topic, n), timeout=10)[1] for n in range(PARTITIONS)]
-    except KafkaException:
-        return [0]
-    finally:
-        consumer.close()
-
-
-def commit() -> str:
-    """Return the commit that is measured, marked where files differ from it."""
-    described = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
-    return described.stdout.strip()
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ from sinks.loop import Sink
 from sinks.writer import Writer
 from streams.worker import run_changes, run_followups
 
+SEND_TIMEOUT_MS = 20_000
 LETTER_TIMEOUT_MS = 5_000
 CONNECT_SECONDS = 5.0
 JOIN_SECONDS = 10.0
@@ -194,6 +195,6 @@ def _database(settings: Settings, role: str, stack: ExitStack, *, max_size: int 
 
 
 def _publisher(settings: Settings, stack: ExitStack, **overrides: str | float | bool) -> Publisher:
-    publisher = Publisher(settings.kafka, **overrides)
+    publisher = Publisher(settings.kafka, **{"message.timeout.ms": SEND_TIMEOUT_MS, **overrides})
     stack.callback(publisher.close)
     return publisher

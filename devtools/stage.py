@@ -130,6 +130,6 @@ class Roles:
             stop(self._process, grace=20)
 
     @property
-    def is_running(self) -> bool:
-        """Whether the supervisor still runs."""
-        return self._process is not None and self._process.poll() is None
+    def pid(self) -> int | None:
+        """The supervisor's process id, None outside the `with` block."""
+        return self._process.pid if self._process else None

@@ -23,6 +23,7 @@ from schemas.topics import DEAD_LETTER_SUFFIX, START_REQUESTED
 GROUP = "callstream-dlq-replay"
 TIMEOUT_SECONDS = 10.0
 MAX_DEATHS = 3
+CHUNK = 500
 MAX_METADATA_BYTES = 4_000
 START_REQUEST_AGE = timedelta(days=1)
 
@@ -149,10 +150,12 @@ class DeadLetterBox:
         if low == end:
             return found
         self._consumer.assign([TopicPartition(self.topic, partition, low)])
-        while not found or found[-1].place.offset < end - 1:
-            for message in self._consumer.consume(500, 1.0):
+        position = low
+        while position < end:
+            for message in self._consumer.consume(min(CHUNK, end - position), 1.0):
                 if message.error() is None:
                     origin = Origin.of(message)
+                    position = origin.offset + 1
                     died_at = datetime.fromtimestamp(message.timestamp()[1] / 1000, UTC)
                     is_replayed = origin.offset < committed and origin.offset not in left
                     found.append(FoundLetter(place=origin, died_at=died_at, is_replayed=is_replayed))

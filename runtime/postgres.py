@@ -16,6 +16,7 @@ from runtime.errors import RetryableError
 
 DATA_CLASSES = frozenset({"22", "23"})
 ACQUIRE_SECONDS = 5.0
+SILENCE_MS = 10_000
 
 
 class Database:
@@ -28,7 +29,13 @@ class Database:
             max_size=max_size,
             open=False,
             timeout=ACQUIRE_SECONDS,
-            kwargs={"application_name": f"callstream-{name}", "connect_timeout": 3},
+            kwargs={
+                "application_name": f"callstream-{name}",
+                "connect_timeout": 3,
+                "tcp_user_timeout": SILENCE_MS,
+                "keepalives_idle": 5,
+                "keepalives_interval": 2,
+            },
             reconnect_timeout=ACQUIRE_SECONDS,
         )
 

@@ -1,0 +1,111 @@
+"""The main job on real parts: leads become rows that equal the cloud, whatever process dies on the way."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psutil
+import pytest
+
+from cli.groups import GROUPS
+from devtools.cloud.process import CloudSimulator
+from devtools.performance import Performance, Summary
+from devtools.stage import Roles, Stage
+from runtime.clock import SystemClock
+from sinks.migrate import migrate
+
+ROLES = ("poll", "start", "stream", "record", "sink", "monitor")
+PROCESSES = ("poll", "start", "changes", "followups", "sink")
+
+
+@contextmanager
+def performing(
+    kafka: str, *, leads: int, spread: float, recordings: bool = False
+) -> Iterator[tuple[Stage, Performance, Roles]]:
+    """A stage on the run's broker with every role running and the leads on their way."""
+    settings = {"CALLSTREAM_RECORDINGS_ENABLED": "true"} if recordings else {}
+    cloud = CloudSimulator(spread_seconds=spread)
+    with Stage(kafka=kafka, cloud=cloud, settings=settings) as stage:
+        migrate(stage.dsn)
+        groups = {group: topics for group, topics in GROUPS.items() if recordings or group != "callstream-record"}
+        performance = Performance(stage, lead_count=leads, task_count=2, seed=int(cloud.port), groups=groups)
+        try:
+            with stage.run(ROLES, os.environ) as roles:
+                performance.begin()
+                yield stage, performance, roles
+        finally:
+            performance.close()
+
+
+def finish(performance: Performance, *, seconds: float) -> Summary:
+    """Wait until all is over, and judge."""
+    clock = SystemClock()
+    begin = clock.monotonic()
+    for _ in performance.watch(clock=clock, seconds=seconds):
+        pass
+    return performance.judge(duration_seconds=clock.monotonic() - begin)
+
+
+def kill(roles: Roles, process: str) -> None:
+    """Kill one role's process as a machine that dies would."""
+    assert roles.pid is not None
+    children = psutil.Process(roles.pid).children()
+    [victim] = [child for child in children if child.cmdline()[-1] == process]
+    victim.send_signal(signal.SIGKILL)
+
+
+def test_a_thousand_leads_become_rows_that_equal_the_cloud(whole_topics: str) -> None:
+    """Through real Kafka, PostgreSQL and SDK; statements counted by the server; recordings on."""
+    with performing(whole_topics, leads=1000, spread=8, recordings=True) as (stage, performance, _):
+        summary = finish(performance, seconds=150)
+        calls = stage.cloud.calls()
+    assert summary.problems == []
+    assert all(summary.checks.values()), summary.checks
+    assert summary.leads == 1000
+    assert summary.statements["insert_leads"] <= 4
+    assert summary.statements["set_job_ids"] <= 10
+    assert calls["max_ids"]["ListJobs"] <= 99
+    assert calls["max_ids"]["AssignJobs"] <= 25
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+def test_killing_any_role_in_the_middle_ends_with_the_same_rows(whole_topics: str, process: str) -> None:
+    """SIGKILL while calls run, twice; `run` starts it again, and nothing is lost, doubled or left."""
+    with performing(whole_topics, leads=120, spread=6) as (_, performance, roles):
+        clock = SystemClock()
+        for count, moment in enumerate(performance.watch(clock=clock, seconds=60)):
+            ended = sum(task.ended for task in moment.progress)
+            assigned = sum(task.assigned for task in moment.progress)
+            if (process == "start" and count and assigned < 120) or (assigned and ended < 120):
+                kill(roles, process)
+                break
+        summary = finish(performance, seconds=90)
+    assert summary.problems == []
+    assert all(summary.checks.values()), summary.checks
+
+
+def test_an_interrupted_demo_leaves_nothing_behind(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Ctrl-C in the middle: no process and no folder."""
+    folder = tmp_path_factory.mktemp("demo")
+    folder.chmod(0o755)
+    folder.parent.chmod(0o755)
+    folder.parent.parent.chmod(0o755)
+    demo = subprocess.Popen(
+        [".venv/bin/callstream", "demo", "--leads", "20"], env=os.environ | {"TMPDIR": str(folder)},
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    clock = SystemClock()
+    begin = clock.monotonic()
+    while clock.monotonic() - begin < 8:
+        assert demo.poll() is None
+        time.sleep(0.1)
+    family = psutil.Process(demo.pid).children(recursive=True)
+    assert family
+    demo.send_signal(signal.SIGINT)
+    assert demo.wait(40) == 130
+    _, alive = psutil.wait_procs(family, timeout=5)
+    assert alive == []
+    assert list(folder.iterdir()) == []
