@@ -7,14 +7,13 @@ import orjson
 import psycopg
 import typer
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
 from rich.console import Console
 from rich.table import Table
 
 from cli.topics import all_topics
 from producers.cloud.client import CloudClient
 from runtime.errors import CallstreamError
-from runtime.kafka import client_config
+from runtime.kafka import make_admin
 from runtime.postgres import describe
 from runtime.settings import Settings
 from runtime.topic_admin import differences
@@ -49,7 +48,7 @@ def _problem(part: Callable[[Settings], str], settings: Settings) -> str:
 
 
 def _kafka(settings: Settings) -> str:
-    return "; ".join(differences(AdminClient(client_config(settings.kafka)), all_topics(settings)))
+    return "; ".join(differences(make_admin(settings.kafka), all_topics(settings)))
 
 
 def _postgres(settings: Settings) -> str:

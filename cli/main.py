@@ -5,11 +5,11 @@ Exit status: 0 done, 1 failed, 2 wrong usage or settings. An error is one senten
 
 import sys
 
-import click
 import psycopg
 import typer
 from confluent_kafka import KafkaException
 from rich.console import Console
+from typer.exceptions import TyperException
 
 from cli.check import check
 from cli.demo import demo
@@ -41,17 +41,10 @@ for group in (topics, leads, task, dlq):
 
 def main() -> None:
     """Run the command line and leave with its status."""
-    configure_logs(form="console", level="ERROR", role="cli")
+    configure_logs(form="console", level="ERROR", role="cli", libraries="CRITICAL")
     try:
         status = app(standalone_mode=False)
-    except (
-        CallstreamError,
-        click.ClickException,
-        click.Abort,
-        KeyboardInterrupt,
-        psycopg.Error,
-        KafkaException,
-    ) as error:
+    except (CallstreamError, TyperException, typer.Abort, KeyboardInterrupt, psycopg.Error, KafkaException) as error:
         sentence, status = explain(error)
         Console(stderr=True, soft_wrap=True).print(" ".join(sentence.split()), markup=False, highlight=False)
     sys.exit(status if isinstance(status, int) else 0)
@@ -62,14 +55,15 @@ def explain(error: BaseException) -> tuple[str, int]:
     match error:
         case SettingsError():
             return str(error), 2
-        case click.ClickException():
-            return error.format_message(), 2
-        case KeyboardInterrupt() | click.Abort():
+        case KeyboardInterrupt() | typer.Abort():
             return "interrupted", 130
         case psycopg.Error():
             return f"the database says {describe(error)}", 1
         case KafkaException():
             return f"Kafka says {error.args[0].str()}", 1
+        case TyperException():
+            describe_usage = getattr(error, "format_message", error.__str__)
+            return str(describe_usage()), 2
         case _:
             return str(error), 1
 

@@ -1,4 +1,6 @@
-"""One role as a process of its own: `python -m cli.role NAME`, started by `callstream run`, and ending with it.
+"""One role as a process of its own: `python -m cli.role NAME [SUPERVISOR]`, started by `callstream run`.
+
+It ends with its supervisor, whose process id it is given.
 
 Exit status: 0 after a signal, 1 to be started again, 2 for wrong settings, 3 where going on would do harm.
 """
@@ -22,8 +24,9 @@ PR_SET_PDEATHSIG = 1
 
 def main() -> int:
     """Run the role that the argument names; returns the exit status."""
-    end_with_parent()
     name = sys.argv[1]
+    if len(sys.argv) > 2:
+        end_with(int(sys.argv[2]))
     try:
         settings = Settings.load()
     except SettingsError as error:
@@ -49,12 +52,12 @@ def main() -> int:
     return 0
 
 
-def end_with_parent() -> None:
+def end_with(supervisor: int) -> None:
     """Ask the kernel, where it is Linux, for SIGTERM when the supervisor dies: a killed `run` leaves no orphans."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-        if os.getppid() == 1:
-            sys.exit(EXIT_RESTART)
+    if os.getppid() != supervisor:
+        sys.exit(EXIT_RESTART)
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ class Keeper:
             if not self.gave_up and now >= self._start_at:
                 self._started_at = now
                 self._child = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                    [sys.executable, "-m", "cli.role", self._plan.process],
+                    [sys.executable, "-m", "cli.role", self._plan.process, str(os.getpid())],
                     env=os.environ | {"CALLSTREAM_HTTP_PORT": str(self._plan.port)},
                 )
         elif (status := self._child.poll()) is not None:

@@ -1,9 +1,8 @@
 """`callstream topics create`: makes every topic, dead letters and internal ones included."""
 
 import typer
-from confluent_kafka.admin import AdminClient
 
-from runtime.kafka import client_config
+from runtime.kafka import make_admin
 from runtime.settings import Settings
 from runtime.topic_admin import WantedTopic, ensure_topics, wanted_topics
 from streams.tables import CHANGELOGS
@@ -20,7 +19,7 @@ def _group() -> None:
 def create() -> None:
     """Create what is missing and name what differs; changes nothing that is there."""
     settings = Settings.load()
-    report = ensure_topics(AdminClient(client_config(settings.kafka)), all_topics(settings))
+    report = ensure_topics(make_admin(settings.kafka), all_topics(settings))
     for name in report.created:
         typer.echo(f"created {name}")
     for sentence in report.differences:

@@ -15,6 +15,7 @@ from producers.cloud.payloads import Contact
 from schemas.ids import CallJobId, ReferenceId
 
 CHUNK: Final = 25
+FRESH_SECONDS: Final = 1.0  # a mark is at most so old when its call is sent
 
 Listing = Mapping[ReferenceId, Sequence[CallJobId]]
 
@@ -37,7 +38,7 @@ class AssignmentPolicy:
     @property
     def certainty(self) -> timedelta:
         """How old a mark must be before its absence from a listing means that nobody was called."""
-        return self.call_timeout + self.settle
+        return timedelta(seconds=FRESH_SECONDS) + self.call_timeout + self.settle
 
 
 @dataclass(frozen=True, kw_only=True)

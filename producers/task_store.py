@@ -19,8 +19,9 @@ from runtime.sql import statement
 from schemas.ids import JobGroupId, ReferenceId, RequestId, TaskId
 from schemas.tasks import StartRequested, TaskState, WorkingHours
 
-LEASE_SECONDS: Final = 30.0
+LEASE_SECONDS: Final = 12.0  # a killed starter's tasks go on within 15 s; marks, not leases, keep calls single
 LEADS_PER_WAVE: Final = 2000
+STOPPED: Final[frozenset[TaskState | None]] = frozenset({"paused", "cancelled"})
 OPTION_FIELDS: Final = (
     "script_id",
     "calling_numbers",
@@ -32,7 +33,7 @@ OPTION_FIELDS: Final = (
 
 @dataclass(frozen=True, kw_only=True)
 class LeasedTask:
-    """A task that is ours for a while; `now` is the database's clock when it was leased."""
+    """A task that is ours for a while under `lease`; `now` is the database's clock when it was leased."""
 
     task_id: TaskId
     state: TaskState
@@ -41,6 +42,14 @@ class LeasedTask:
     options: dict[str, Any] = field(default_factory=dict)
     doubt_until: datetime | None = None
     now: datetime
+    lease: str
+    due_at: datetime
+    started_at: datetime | None = None
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether a call may still have an effect that nobody has seen."""
+        return self.doubt_until is not None and self.now < self.doubt_until
 
     def group_options(self, settings: CloudSettings) -> GroupOptions:
         """Return what the request asked for, and the settings where it said nothing."""
@@ -55,6 +64,25 @@ class LeasedTask:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """Where a task stands: its state, its group, and whether a starter works on it right now."""
+
+    state: TaskState | None
+    job_group_id: JobGroupId | None
+    is_leased: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class TakenRequest:
+    """What a start request met: the task's state before, and whether it is the request that was taken last."""
+
+    before: TaskState | None
+    is_repeat: bool
+    last_error: str | None
+    started_at: datetime | None
+
+
 class TaskStore:
     """The starter's side of `call_tasks`, and the marks on leads; `worker` tells this starter from others."""
 
@@ -62,12 +90,13 @@ class TaskStore:
         self._database = database
         self._worker = worker
 
-    def take_request(self, event: StartRequested) -> TaskState | None:
-        """Store a start request and return the state that the task was in; paused and cancelled tasks stay so."""
+    def take_request(self, event: StartRequested) -> TakenRequest:
+        """Store a start request and return what it met; a repeat, and one of a stopped task, changes nothing."""
         with self._database.transaction() as connection:
             row = connection.execute(statement("producers", "start_request"), {"task_id": event.task_id}).fetchone()
-            state: TaskState | None = row[0] if row else None
-            if state not in {"paused", "cancelled"}:
+            before, request_id, last_error, started_at = row or (None, None, None, None)
+            is_repeat = before is not None and event.request_id is not None and event.request_id == request_id
+            if not is_repeat and before not in STOPPED:
                 asked = msgspec.to_builtins(event)
                 parameters = {
                     "task_id": event.task_id,
@@ -75,8 +104,13 @@ class TaskStore:
                     "request_id": event.request_id,
                     "options": Jsonb({name: asked[name] for name in OPTION_FIELDS if name in asked}),
                 }
-                connection.execute(statement("producers", "start_accept"), parameters)
-        return state
+                row = connection.execute(statement("producers", "start_accept"), parameters).fetchone()
+                started_at = row[0] if row else None
+        return TakenRequest(before=before, is_repeat=is_repeat, last_error=last_error, started_at=started_at)
+
+    def make_due(self, task_id: TaskId) -> None:
+        """Have a started task looked at now."""
+        self._execute("start_due", task_id=task_id)
 
     def lease(self, limit: int) -> list[LeasedTask]:
         """Take at most `limit` due tasks."""
@@ -92,34 +126,53 @@ class TaskStore:
                 options=row[4],
                 doubt_until=row[5],
                 now=row[6],
+                lease=row[7],
+                due_at=row[8],
+                started_at=row[9],
             )
             for row in rows
         ]
 
-    def release(self, task_id: TaskId, *, due_in: float | None, last_error: str | None) -> None:
-        """Give a task back; it is due again in so many seconds, or never."""
-        self._execute("start_release", task_id=task_id, worker=self._worker, seconds=due_in, last_error=last_error)
+    def renew(self, leases: Sequence[str]) -> None:
+        """Keep tasks that take long."""
+        self._execute("start_renew", leases=list(leases), seconds=LEASE_SECONDS)
 
-    def reopen(self) -> None:
-        """Start finished tasks again that got leads since."""
-        self._execute("start_reopen")
+    def release(self, task: LeasedTask, *, due_in: float, last_error: str | None) -> None:
+        """Give a task back; it is due again in so many seconds, earlier where somebody asked, never where closed."""
+        self._execute("start_release", lease=task.lease, due_at=task.due_at, seconds=due_in, last_error=last_error)
 
-    def set_group(self, task_id: TaskId, group_id: JobGroupId) -> None:
-        """Remember a task's job group."""
-        self._execute("start_set_group", task_id=task_id, group_id=group_id)
-
-    def set_state(self, task_id: TaskId, state: TaskState) -> None:
-        """Let a task go on to another state."""
-        self._execute("start_set_state", task_id=task_id, state=state)
-
-    def group_of(self, task_id: TaskId) -> JobGroupId | None:
-        """Return a task's job group, None where it has none yet."""
+    def reopen(self, after: int = 0) -> int:
+        """Have tasks looked at that got leads, finished ones too, by leads newer than `after`; returns the newest."""
         with self._database.transaction() as connection:
-            row = connection.execute(statement("producers", "start_group"), {"task_id": task_id}).fetchone()
-        return JobGroupId(row[0]) if row and row[0] else None
+            row = connection.execute(statement("producers", "start_reopen"), {"after": after}).fetchone()
+        return int(row[0]) if row else 0
+
+    def set_group(self, task_id: TaskId, group_id: JobGroupId) -> JobGroupId:
+        """Remember a task's job group; returns the one that counts, which may be another that was first."""
+        with self._database.transaction() as connection:
+            parameters = {"task_id": task_id, "group_id": group_id}
+            row = connection.execute(statement("producers", "start_set_group"), parameters).fetchone()
+        return JobGroupId(row[0]) if row else group_id
+
+    def set_state(
+        self, task_id: TaskId, state: TaskState, *, allowed: Sequence[TaskState], last_error: str | None = None
+    ) -> bool:
+        """Take a task from one of the allowed states to another; returns whether it was in one of them."""
+        parameters = {"task_id": task_id, "state": state, "allowed": list(allowed), "last_error": last_error}
+        return self._execute("start_set_state", **parameters) > 0
+
+    def set_calling(self, task: LeasedTask) -> None:
+        """Note that the request was answered; nothing where the task was stopped or asked for anew meanwhile."""
+        self._execute("start_calling", task_id=task.task_id, request_id=task.request_id)
+
+    def standing(self, task_id: TaskId) -> Standing | None:
+        """Return where a task stands, None where it is unknown."""
+        with self._database.transaction() as connection:
+            row = connection.execute(statement("producers", "start_standing"), {"task_id": task_id}).fetchone()
+        return Standing(state=row[0], job_group_id=row[1], is_leased=row[2]) if row else None
 
     def doubt(self, task_id: TaskId, seconds: float) -> None:
-        """Remember that an assignment may have had its effect."""
+        """Remember that a creation or an assignment may have its effect."""
         self._execute("start_doubt", task_id=task_id, seconds=seconds)
 
     def waiting_leads(self, task_id: TaskId) -> list[WaitingLead]:
@@ -135,21 +188,21 @@ class TaskStore:
             for row in rows
         ]
 
-    def mark(self, task_id: TaskId, references: Sequence[ReferenceId]) -> set[ReferenceId]:
+    def mark(self, task: LeasedTask, references: Sequence[ReferenceId]) -> set[ReferenceId]:
         """Mark leads as about to be assigned, renew the lease, and return those that may be sent.
 
         Empty where the lease was lost or the task was stopped: then nothing may be sent.
         """
         parameters = {
-            "task_id": task_id,
+            "task_id": task.task_id,
             "references": list(references),
-            "worker": self._worker,
+            "lease": task.lease,
             "seconds": LEASE_SECONDS,
         }
         with self._database.transaction() as connection:
             rows = connection.execute(statement("producers", "assign_mark"), parameters).fetchall()
         return {ReferenceId(row[0]) for row in rows}
 
-    def _execute(self, name: str, **parameters: object) -> None:
+    def _execute(self, name: str, **parameters: object) -> int:
         with self._database.transaction() as connection:
-            connection.execute(statement("producers", name), parameters)
+            return connection.execute(statement("producers", name), parameters).rowcount

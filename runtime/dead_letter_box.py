@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import orjson
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import TopicPartition
 
 from runtime.dead_letters import PREFIX, Origin
 from runtime.errors import CallstreamError
-from runtime.kafka import Outgoing, client_config
+from runtime.kafka import Outgoing, make_observer
 from runtime.settings import KafkaSettings
 from schemas.topics import DEAD_LETTER_SUFFIX, START_REQUESTED
 
@@ -105,9 +105,7 @@ class DeadLetterBox:
 
     def __init__(self, settings: KafkaSettings, topic: str) -> None:
         self.topic = topic if topic.endswith(DEAD_LETTER_SUFFIX) else topic + DEAD_LETTER_SUFFIX
-        self._consumer = Consumer(
-            client_config(settings) | {"group.id": GROUP, "enable.auto.commit": False, "enable.partition.eof": False}
-        )
+        self._consumer = make_observer(settings, GROUP)
 
     def __enter__(self) -> "DeadLetterBox":
         return self

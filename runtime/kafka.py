@@ -12,6 +12,7 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
+from confluent_kafka.admin import AdminClient
 
 from runtime import metrics
 from runtime.errors import RejectedError, RetryableError
@@ -107,6 +108,16 @@ def make_consumer(settings: Settings, group: str, **overrides: str | float | boo
 def make_producer(settings: KafkaSettings, **overrides: str | float | bool) -> Producer:
     """Return a producer as all of the project's are; connecting happens in the background."""
     return Producer(producer_config(settings, **overrides), logger=_library_log)
+
+
+def make_observer(settings: KafkaSettings, group: str) -> Consumer:
+    """Return a client that speaks of `group`, its offsets and its topics, without joining it."""
+    return Consumer(client_config(settings) | {"group.id": group, "enable.auto.commit": False}, logger=_library_log)
+
+
+def make_admin(settings: KafkaSettings) -> AdminClient:
+    """Return a client that makes and describes topics."""
+    return AdminClient(client_config(settings), logger=_library_log)
 
 
 def is_data(message: Message) -> bool:

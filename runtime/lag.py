@@ -11,7 +11,7 @@ from datetime import datetime
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from runtime.errors import RetryableError
-from runtime.kafka import client_config
+from runtime.kafka import make_observer
 from runtime.settings import KafkaSettings
 from schemas.instants import to_milliseconds
 
@@ -48,10 +48,7 @@ class LagMeter:
 
     def __init__(self, settings: KafkaSettings, groups: Mapping[str, tuple[str, ...]]) -> None:
         self._groups = groups
-        self._clients = {
-            group: Consumer(client_config(settings) | {"group.id": group, "enable.auto.commit": False})
-            for group in groups
-        }
+        self._clients = {group: make_observer(settings, group) for group in groups}
 
     def measure(self) -> list[PartitionLag]:
         """Return the lag of every partition of every group; raises RetryableError where the broker is away."""

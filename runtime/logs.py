@@ -32,8 +32,11 @@ class LibraryLimit(logging.Filter):
         return True
 
 
-def configure_logs(*, form: str, level: str, role: str) -> None:
-    """Set up structlog and the standard library's root logger; called once per process, by the entry point."""
+def configure_logs(*, form: str, level: str, role: str, libraries: str = "WARNING") -> None:
+    """Set up structlog and the standard library's root logger; called once per process, by the entry point.
+
+    Libraries are heard from level `libraries` upwards.
+    """
 
     def add_role(_logger: object, _method: str, event: EventDict) -> EventDict:
         return {**event, "role": role}
@@ -65,7 +68,7 @@ def configure_logs(*, form: str, level: str, role: str) -> None:
     root.setLevel(level)
     handler.addFilter(LibraryLimit())
     for name in LIBRARIES:
-        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+        logging.getLogger(name).setLevel(libraries)
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:

@@ -15,12 +15,11 @@ from typing import Final
 import faust
 import uvloop
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
 from faust.worker import Worker
 
 from runtime.clock import SystemClock
 from runtime.errors import FatalError
-from runtime.kafka import client_config
+from runtime.kafka import make_admin
 from runtime.logs import get_logger
 from runtime.service import Service
 from runtime.settings import Settings
@@ -132,7 +131,7 @@ def _await_topics(settings: Settings, topics: Collection[str], service: Service)
 
     Raises FatalError where a changelog's partitions are not its source's.
     """
-    admin = AdminClient(client_config(settings.kafka))
+    admin = make_admin(settings.kafka)
     while not service.stopping.is_set():
         service.health.beat()
         try:

@@ -7,7 +7,8 @@ AssignJobs and CreateJobGroup are never retried: nobody knows whether they had t
 
 import math
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
@@ -16,12 +17,22 @@ from alibabacloud_outboundbot20191226.client import Client
 from alibabacloud_tea_openapi.models import Config, OpenApiRequest, Params
 from alibabacloud_tea_openapi.utils import Utils
 from darabonba.runtime import RuntimeOptions
-from pyrate_limiter import Limiter, Rate
+from pyrate_limiter import Limiter, Rate, StateBucket
+from pyrate_limiter.limiter import SingleBucketFactory
 from Tea.exceptions import TeaException
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from producers.cloud.errors import CredentialsError, UnclearAnswerError, check_answer, from_exception
-from producers.cloud.payloads import Contact, GroupOptions, Payload, job_id_of, job_json, reference_of, strategy_json
+from producers.cloud.payloads import (
+    Contact,
+    GroupOptions,
+    MappingError,
+    Payload,
+    job_id_of,
+    job_json,
+    reference_of,
+    strategy_json,
+)
 from runtime import metrics
 from runtime.errors import CallstreamError, RejectedError, RetryableError
 from runtime.settings import CloudSettings
@@ -31,7 +42,11 @@ MAX_LISTED_IDS: Final = 99
 MAX_ASSIGNED: Final = 25
 PAGE_SIZE: Final = 100
 READ_ATTEMPTS: Final = 4
+LONGEST_WAIT_SECONDS: Final = 10.0
 LISTING_PASSES: Final = 20
+JOB_STATUSES: Final = frozenset({"Scheduling", "Executing", "Succeeded", "Paused", "Failed", "Cancelled", "Drafted"})
+SPACING_MARGIN_MS: Final = 60
+LOOK_SECONDS: Final = 0.002
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +58,27 @@ class GroupProgress:
     by_status: Mapping[str, int]
 
 
+class Pace:
+    """Spaces calls evenly, so that no window of one second has more than `max_qps` of them; shared between threads.
+
+    One thread at a time asks anew until its turn has come: the library's own waiting adds up intended pauses instead of
+    reading the clock, so threads that overslept would go off together. The margin is for calls that arrive closer
+    together than they were sent.
+    """
+
+    def __init__(self, max_qps: float) -> None:
+        whole = max(1, math.floor(max_qps))
+        interval = math.ceil(max((1000 + SPACING_MARGIN_MS) / whole, 1000 / max_qps))
+        self._limiter = Limiter(SingleBucketFactory(StateBucket([Rate(1, interval)]), schedule_leak=False))
+        self._turn = threading.Lock()
+
+    def wait(self) -> None:
+        """Block until a call may be made, in the order of asking as far as the lock is fair."""
+        with self._turn:
+            while not self._limiter.try_acquire("calls", blocking=False):
+                time.sleep(LOOK_SECONDS)
+
+
 class CloudClient:
     """Calls of one process, spaced so that no second has more than the settings allow.
 
@@ -52,8 +88,7 @@ class CloudClient:
 
     def __init__(self, settings: CloudSettings) -> None:
         self._settings = settings
-        # Spaced a little wider than the limit, for calls that arrive closer together than they were sent.
-        self._limiter = Limiter(Rate(1, math.ceil(1050 / settings.max_qps)), buffer_ms=1)
+        self._pace = Pace(settings.max_qps)
         self._lock = threading.Lock()
 
     def list_jobs(self, ids: Sequence[CallJobId]) -> list[Payload]:
@@ -68,12 +103,15 @@ class CloudClient:
     def describe_job_group(self, group_id: JobGroupId) -> GroupProgress:
         """Return a group's status and counts."""
         group = _section(self._read("DescribeJobGroup", {"JobGroupId": group_id}), "JobGroup")
-        progress = group.get("Progress") or {}
-        counts = {name: count for name, count in progress.items() if isinstance(count, int)}
+        progress = _section(group, "Progress")
+        total = progress.get("TotalJobs")
+        if not isinstance(total, int):
+            raise UnclearAnswerError("the answer has no TotalJobs")
         return GroupProgress(
             status=str(group.get("Status")),
-            total=counts.pop("TotalJobs", 0),
-            by_status={name: count for name, count in counts.items() if not name.startswith("Total")},
+            total=total,
+            # Beside counts by status there are others: StartTime and Duration, for instance.
+            by_status={name: n for name, n in progress.items() if name in JOB_STATUSES and isinstance(n, int)},
         )
 
     def find_job_group(self, name: str) -> JobGroupId | None:
@@ -82,10 +120,10 @@ class CloudClient:
         while True:
             parameters = {"SearchText": name, "PageNumber": page, "PageSize": PAGE_SIZE}
             groups = _section(self._read("ListJobGroups", parameters), "JobGroups")
-            for group in groups.get("List") or ():
+            for group in _rows(groups):
                 if group.get("JobGroupName") == name:
-                    return JobGroupId(group["JobGroupId"])
-            if page * PAGE_SIZE >= int(groups.get("TotalCount") or 0):
+                    return _group_id(group)
+            if page * PAGE_SIZE >= _total(groups):
                 return None
             page += 1
 
@@ -96,29 +134,38 @@ class CloudClient:
             parameters["ScriptId"] = options.script_id
         if options.calling_numbers:
             parameters["CallingNumber"] = list(options.calling_numbers)
-        return JobGroupId(_section(self._call("CreateJobGroup", parameters), "JobGroup")["JobGroupId"])
+        return _group_id(_section(self._call("CreateJobGroup", parameters), "JobGroup"))
 
     def list_group(self, group_id: JobGroupId) -> dict[ReferenceId, list[CallJobId]]:
         """Return every job of a group by reference, from a whole listing.
 
-        Jobs move between pages while one lists, so one pass may miss some. None ever leaves a group: what several
-        passes saw together is whole when it is as many as the service says, and it must be so twice. Raises
-        RetryableError where that does not come about.
+        Jobs move between pages while one lists, and a job never leaves its group: so passes are added up, and the
+        listing counts once the distinct ids are as many as the service says throughout two passes in a row. Raises
+        RetryableError where that does not happen.
         """
-        seen: dict[CallJobId, ReferenceId | None] = {}
-        confirmed = 0
+        jobs: dict[CallJobId, ReferenceId | None] = {}
+        whole = 0
         for _ in range(LISTING_PASSES):
-            total = self._list_once(group_id, seen)
-            confirmed = confirmed + 1 if len(seen) == total else 0
-            if confirmed == 2:
-                return _by_reference(seen)
+            totals = self._list_into(jobs, group_id)
+            whole = whole + 1 if totals == {len(jobs)} else 0
+            if whole == 2:
+                return _by_reference(jobs)
+            if len(jobs) > max(totals):
+                jobs.clear()
         raise RetryableError("the group could not be listed whole")
 
-    def assign_jobs(self, group_id: JobGroupId, contacts: Sequence[Contact]) -> None:
-        """Have people called. After RejectedError nobody is; after any other error somebody may be."""
+    def assign_jobs(
+        self, group_id: JobGroupId, contacts: Sequence[Contact], *, guard: Callable[[], None] = lambda: None
+    ) -> None:
+        """Have people called. After RejectedError nobody is; after any other error of the cloud somebody may be.
+
+        `guard` is called when the turn of this call has come, immediately before it is sent; what it raises passes
+        and nothing was sent.
+        """
         if len(contacts) > MAX_ASSIGNED:
             raise ValueError(f"{len(contacts)} contacts, at most {MAX_ASSIGNED} are sent at once")
-        self._call("AssignJobs", {"JobGroupId": group_id, "JobsJson": [job_json(contact) for contact in contacts]})
+        elements = [job_json(contact) for contact in contacts]
+        self._call("AssignJobs", {"JobGroupId": group_id, "JobsJson": elements}, guard)
 
     def download_recording(self, call_task_id: CallTaskId) -> str:
         """Return a fresh URL of an attempt's recording."""
@@ -144,32 +191,41 @@ class CloudClient:
         """Return the instance's name: whether credentials and instance are right."""
         return str(_section(self._read("DescribeInstance", {}), "Instance").get("InstanceName"))
 
-    def _list_once(self, group_id: JobGroupId, seen: dict[CallJobId, ReferenceId | None]) -> int:
-        """Add all pages of a group to `seen`; returns how many jobs the service says there are."""
+    def _list_into(self, jobs: dict[CallJobId, ReferenceId | None], group_id: JobGroupId) -> set[int]:
+        """Add one pass over all pages to `jobs`; returns every total that the pages named."""
+        totals: set[int] = set()
         page, total = 1, 0
         while page == 1 or (page - 1) * PAGE_SIZE < total:
             parameters = {"JobGroupId": group_id, "PageNumber": page, "PageSize": PAGE_SIZE}
             listed = _section(self._read("ListJobsByGroup", parameters), "Jobs")
-            total = int(listed.get("TotalCount") or 0)
-            seen |= {job_id_of(job): reference_of(job) for job in listed.get("List") or ()}
+            total = _total(listed)
+            totals.add(total)
+            try:
+                jobs |= {job_id_of(job): reference_of(job) for job in _rows(listed)}
+            except MappingError as error:
+                raise UnclearAnswerError(f"a listed job is none: {error}") from None
             page += 1
-        return total
+        return totals
 
     def _read(self, action: str, parameters: dict[str, Any]) -> Mapping[str, Any]:
         """Call what may be called twice, a few times."""
         retrying = Retrying(
-            retry=retry_if_exception_type(RetryableError),
+            retry=retry_if_exception(_is_worth_another),
             wait=_wait,
             stop=stop_after_attempt(READ_ATTEMPTS),
             reraise=True,
         )
         return retrying(self._call, action, parameters)
 
-    def _call(self, action: str, parameters: dict[str, Any]) -> Mapping[str, Any]:
-        self._limiter.try_acquire("calls")
+    def _call(
+        self, action: str, parameters: dict[str, Any], guard: Callable[[], None] = lambda: None
+    ) -> Mapping[str, Any]:
         query = {"InstanceId": self._instance_id, **parameters}
+        sdk = self._sdk
+        self._pace.wait()
+        guard()
         try:
-            answer = self._sdk.call_api(_params(action), OpenApiRequest(query=Utils.query(query)), self._runtime)
+            answer = sdk.call_api(_params(action), OpenApiRequest(query=Utils.query(query)), self._runtime)
             body = check_answer(action, answer.get("body"))
         except TeaException as error:
             meaning = from_exception(error)
@@ -235,6 +291,34 @@ def _wait(state: RetryCallState) -> float:
 
 def _code(error: CallstreamError) -> str:
     return (error.code if isinstance(error, RejectedError) else None) or type(error).__name__
+
+
+def _is_worth_another(error: BaseException) -> bool:
+    """Whether asking again within seconds may help."""
+    if not isinstance(error, RetryableError) or isinstance(error, CredentialsError):
+        return False
+    return (error.retry_after or 0.0) <= LONGEST_WAIT_SECONDS
+
+
+def _rows(listed: Mapping[str, Any]) -> Sequence[Payload]:
+    rows = listed.get("List") or []
+    if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
+        raise UnclearAnswerError("the answer's List is none")
+    return rows
+
+
+def _total(listed: Mapping[str, Any]) -> int:
+    total = listed.get("TotalCount")
+    if not isinstance(total, int):
+        raise UnclearAnswerError("the answer has no TotalCount")
+    return total
+
+
+def _group_id(group: Mapping[str, Any]) -> JobGroupId:
+    group_id = group.get("JobGroupId")
+    if not isinstance(group_id, str) or not group_id:
+        raise UnclearAnswerError("the answer has no JobGroupId")
+    return JobGroupId(group_id)
 
 
 def _section(answer: Mapping[str, Any], name: str) -> Mapping[str, Any]:

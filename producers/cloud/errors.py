@@ -9,8 +9,27 @@ from typing import Any, Final
 
 from runtime.errors import CallstreamError, RejectedError, RetryableError
 
-CREDENTIAL_CODES: Final = ("InvalidAccessKeyId", "SignatureDoesNotMatch", "Forbidden", "NoPermission", "Permission.")
-TRANSIENT_CODES: Final = ("Throttling", "ServiceUnavailable", "InternalError", "FlowControl", "RequestTimeout")
+CREDENTIAL_CODES: Final = (
+    "InvalidAccessKeyId",
+    "InvalidSecurityToken",
+    "InvalidTimeStamp",
+    "IncompleteSignature",
+    "SignatureDoesNotMatch",
+    "Forbidden",
+    "NoPermission",
+    "Permission.",
+)
+# A nonce that was used already means that an earlier copy of this very call arrived: nobody knows what became of it.
+TRANSIENT_CODES: Final = (
+    "Throttling",
+    "ServiceUnavailable",
+    "InternalError",
+    "FlowControl",
+    "RequestTimeout",
+    "SignatureNonceUsed",
+)
+NO_CODES: Final = frozenset({"", "None"})  # the SDK writes None where a proxy's answer has no code
+UNCLEAR_STATUSES: Final = frozenset({408, 409, 425, 429, 499})
 SERVER_ERROR: Final = 500
 
 
@@ -23,16 +42,21 @@ class UnclearAnswerError(RetryableError):
 
 
 def from_exception(error: Exception) -> CallstreamError:
-    """Return what an exception of the SDK means; its text never holds credentials."""
+    """Return what an exception of the SDK means.
+
+    Only code and request id are shown: messages of the service and of the network library quote the call, phone
+    numbers and the string that was signed included.
+    """
     code = getattr(error, "code", None)
-    if not isinstance(code, str) or not code:
+    if not isinstance(code, str) or code in NO_CODES:
         return RetryableError(f"the cloud does not answer: {type(error).__name__}")
     status = getattr(error, "status_code", None)
-    sentence = f"the cloud says {code}: {_message(error)}"
+    sentence = f"the cloud says {code} (request {getattr(error, 'request_id', None) or 'unknown'})"
     if code.startswith(CREDENTIAL_CODES) or code == "NotExist.Instance":
         return CredentialsError(sentence)
     wait_ms = getattr(error, "retry_after", None)
-    if code.startswith(TRANSIENT_CODES) or wait_ms or (isinstance(status, int) and status >= SERVER_ERROR):
+    is_clear = isinstance(status, int) and status < SERVER_ERROR and status not in UNCLEAR_STATUSES
+    if code.startswith(TRANSIENT_CODES) or wait_ms or not is_clear:
         return RetryableError(sentence, retry_after=wait_ms / 1000 if wait_ms else None)
     return RejectedError(sentence, code=code)
 
@@ -44,8 +68,3 @@ def check_answer(action: str, body: object) -> Mapping[str, Any]:
     if body["Success"] is not True:
         raise UnclearAnswerError(f"{action} did not succeed: {body.get('Code')}")
     return body
-
-
-def _message(error: Exception) -> str:
-    text = getattr(error, "message", None) or ""
-    return str(text).split(" request id:")[0][:200]

@@ -5,7 +5,7 @@ with held as (
         next_ordinal = next_ordinal + cardinality(%(references)s::text[]),
         assign_leased_until = now() + make_interval(secs => %(seconds)s)
     where
-        task_id = %(task_id)s and assign_leased_by = %(worker)s and assign_leased_until > now()
+        task_id = %(task_id)s and assign_leased_by = %(lease)s and assign_leased_until > now()
         and state in ('starting', 'calling')
     returning next_ordinal - cardinality(%(references)s::text[]) as first_ordinal
 ),

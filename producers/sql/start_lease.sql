@@ -1,6 +1,8 @@
--- start_lease: takes due tasks for a while; nobody else starts them meanwhile
+-- start_lease: takes due tasks for a while, each under a name that no other lease ever has, not even our own next one
 update call_tasks as t
-set assign_leased_by = %(worker)s, assign_leased_until = now() + make_interval(secs => %(seconds)s)
+set
+    assign_leased_by = %(worker)s || '/' || gen_random_uuid(),
+    assign_leased_until = now() + make_interval(secs => %(seconds)s)
 where task_id in (
     select task_id
     from call_tasks
@@ -9,4 +11,6 @@ where task_id in (
     limit %(limit)s
     for update skip locked
 )
-returning t.task_id, t.state, t.job_group_id, t.request_id, t.options, t.assign_doubt_until, now()
+returning
+    t.task_id, t.state, t.job_group_id, t.request_id, t.options, t.assign_doubt_until, now(), t.assign_leased_by,
+    t.assign_due_at, t.started_at

@@ -53,7 +53,7 @@ def kill(roles: Roles, process: str) -> None:
     """Kill one role's process as a machine that dies would."""
     assert roles.pid is not None
     children = psutil.Process(roles.pid).children()
-    [victim] = [child for child in children if child.cmdline()[-1] == process]
+    [victim] = [child for child in children if process in child.cmdline()]
     victim.send_signal(signal.SIGKILL)
 
 

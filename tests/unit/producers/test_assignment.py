@@ -44,7 +44,7 @@ def test_nobody_is_assigned_who_is_listed_or_may_be_on_the_way(
     in_doubt = doubt is not None and doubt > 0
     for number, age in enumerate(ages):
         reference = ReferenceId(f"r{number}")
-        is_free = number not in listed and not in_doubt and (age is None or age >= 30) and number not in refused
+        is_free = number not in listed and not in_doubt and (age is None or age >= 31) and number not in refused
         assert (reference in assignable) == is_free
         assert (reference in wave.adopted) == (number in listed)
 
