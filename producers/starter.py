@@ -149,7 +149,8 @@ class Starter:
         """Return in how many seconds the task is to be looked at again."""
         if task.state not in {"starting", "calling"}:
             return LATER
-        leads = self._store.waiting_leads(task.task_id)
+        refused = self._refusals(task.task_id)
+        leads = [lead for lead in self._store.waiting_leads(task.task_id) if lead.contact.reference_id not in refused]
         if leads:
             group_id = task.job_group_id or self._group_of(task)
             if group_id is None:

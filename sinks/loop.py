@@ -83,10 +83,11 @@ class Sink:
         trigger = self._batch.trigger(self._policy, now=now)
         if trigger and self._flying is None:
             self._launch(trigger)
-        elif self._batch.is_empty() and self._flying is None and now - self._swept_at >= SWEEP_SECONDS:
-            self._sweep(now)
         elif self._batch.is_full(self._policy):
             self._pause()
+        if self._sweeping is None and now - self._swept_at >= SWEEP_SECONDS:
+            self._swept_at = now
+            self._sweeping = self._executor.submit(self._sweep)  # takes its turn between two flushes
         for message in self._consumer.consume(max(1, self._policy.rows - self._batch.taken), self._patience(now)):
             if is_data(message):
                 self._take(message)
@@ -128,11 +129,18 @@ class Sink:
 
     def _land(self) -> None:
         """Commit the offsets of a flush that has ended and let the partitions flow again."""
+        if self._sweeping is not None and self._sweeping.done():
+            sweeping, self._sweeping = self._sweeping, None
+            sweeping.result()
         if self._flying is None or not self._flying[1].done():
             return
         batch, future = self._flying
         self._flying = None
-        future.result()
+        try:
+            future.result()
+        except RetryableError as error:  # given up because the service stops: not written, not committed
+            log.warning("sink.flush_given_up", error=str(error))
+            return
         self._commit(batch)
         self._observe(batch)
         self._resume()
@@ -154,13 +162,7 @@ class Sink:
             if ended_at is not None and "call_status" in getattr(event, "changed", ()):
                 metrics.CALL_TO_ROW_SECONDS.observe(max(0.0, (now - ended_at).total_seconds()))
 
-    def _sweep(self, now: float) -> None:
-        if self._sweeping is not None and not self._sweeping.done():
-            return
-        self._swept_at = now
-        self._sweeping = self._executor.submit(self._sweep_quietly)
-
-    def _sweep_quietly(self) -> None:
+    def _sweep(self) -> None:
         try:
             self._writer.sweep()
         except RetryableError as error:

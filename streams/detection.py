@@ -20,6 +20,7 @@ from streams.outbox import Outbox, origin_of
 from streams.tables import MAX_ROW_BYTES, PAGES, Rows, RowStore, Write
 
 SOURCE: Final = "changes"
+TOO_LARGE: Final = "the row of the page would not fit in its table"
 
 
 @dataclass(slots=True)
@@ -93,7 +94,7 @@ def _policy(settings: Settings) -> ChangePolicy:
 
 def _too_large(event: HeldEvent) -> DeadLetter:
     origin: Origin = origin_of(event)
-    return DeadLetter(origin=origin, kind="row_too_large", reason="the row of the page would not fit in its table")
+    return DeadLetter(origin=origin, kind="row_too_large", reason=TOO_LARGE, exception="callstream.RowTooLarge")
 
 
 def _count(batch: Sequence[HeldEvent], counts: Sequence[Counts]) -> None:

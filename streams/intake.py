@@ -44,16 +44,24 @@ class Intake:
             while True:
                 await self._take()
         except Exception as error:
-            self._is_broken = True
             log.exception("batch.failed", app=self._app.conf.id)
-            await self._app.crash(error)
-            await asyncio.Event().wait()
+            await self._crash(error)
         finally:
             feeder.cancel()
 
     async def _feed(self, events: AsyncIterator[HeldEvent]) -> None:
-        async for event in events:
-            await self._waiting.put(event)
+        try:
+            async for event in events:
+                await self._waiting.put(event)
+        except Exception as error:
+            log.exception("stream.failed", app=self._app.conf.id)
+            await self._crash(error)
+
+    async def _crash(self, error: Exception) -> None:
+        """Stop the process with status 1; never returns, so that nothing more is taken."""
+        self._is_broken = True
+        await self._app.crash(error)
+        await asyncio.Event().wait()
 
     async def _take(self) -> None:
         batch = [await self._waiting.get()]

@@ -57,6 +57,8 @@ def run_followups(settings: Settings, *, topic_prefix: str = "", is_recovery_saf
     def wire(app: faust.App, outbox: Outbox) -> None:
         add_following(app, settings, outbox, RuleAnalyzer(), SystemClock(), topic_prefix=topic_prefix)
 
+    if settings.analysis.base_url:
+        log.warning("analysis.rules_only", reason="analysis by a model is not part of this release")
     topics = _prefixed(topic_prefix, STATUS_CHANGED.name, JOB_ANALYSIS_REQUESTED.name, FOLLOW_UPS.name)
     _run(settings, FOLLOW_UPS_APP, topics, wire, topic_prefix=topic_prefix, is_recovery_safe=is_recovery_safe)
 

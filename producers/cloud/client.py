@@ -172,7 +172,7 @@ class CloudClient:
         answer = self._read("DownloadRecording", {"TaskId": call_task_id})
         url = _section(answer, "DownloadParams").get("SignatureUrl")
         if not isinstance(url, str) or not url:
-            raise RetryableError("the recording has no URL yet")
+            raise RejectedError("the recording has no URL yet", code="NoRecording")
         return url
 
     def suspend(self, group_id: JobGroupId) -> None:

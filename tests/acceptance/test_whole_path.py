@@ -73,7 +73,7 @@ def test_a_thousand_leads_become_rows_that_equal_the_cloud(whole_topics: str) ->
 
 @pytest.mark.parametrize("process", PROCESSES)
 def test_killing_any_role_in_the_middle_ends_with_the_same_rows(whole_topics: str, process: str) -> None:
-    """SIGKILL while calls run, twice; `run` starts it again, and nothing is lost, doubled or left."""
+    """SIGKILL while calls run; `run` starts it again, and nothing is lost, doubled or left."""
     with performing(whole_topics, leads=120, spread=6) as (_, performance, roles):
         clock = SystemClock()
         for count, moment in enumerate(performance.watch(clock=clock, seconds=60)):

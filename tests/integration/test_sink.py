@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ import pytest
 from confluent_kafka.admin import AdminClient
 from pydantic import SecretStr
 
+from devtools.fault_proxy import FaultProxy
 from devtools.postgres import EmbeddedPostgres
 from devtools.processes import wait_until
 from runtime.clock import SystemClock
@@ -118,14 +120,14 @@ class Bench:
         self.publisher.publish(outgoing(topic, event, source="test") for event in events)
 
     @contextmanager
-    def sink(self) -> Iterator[Service]:
+    def sink(self, *, park_seconds: float = 3600) -> Iterator[Service]:
         """A sink that runs in a thread."""
         database = Database(self.settings.dsn, name="sink")
         database.open()
         service = Service(role="sink", host="127.0.0.1", port=0, checks={})
         sink = Sink(
             consumer=make_consumer(self.settings, GROUP),
-            writer=Writer(database, DeadLetterOffice(self.publisher, GROUP), park_seconds=3600),
+            writer=Writer(database, DeadLetterOffice(self.publisher, GROUP), park_seconds=park_seconds),
             policy=BatchPolicy(rows=1000, seconds=0.2),
             service=service,
             clock=SystemClock(),
@@ -277,3 +279,72 @@ def test_bad_records_go_to_the_dead_letters_and_good_ones_around_them_land(bench
         [("lead-1", True), ("lead-3", False)],
         [("lead-1", False), ("lead-3", True)],
     )
+
+
+def test_a_parked_record_whose_row_never_comes_becomes_a_dead_letter(bench: Bench, topics: str) -> None:
+    """After its time, with its bytes and the reason; never silence."""
+    bench.send(STATUS_CHANGED, status(1, 5))
+    with bench.sink(park_seconds=1):
+        bench.wait(lambda: len(read_messages(topics, STATUS_CHANGED.dead_letters)) == 1, "an expired record")
+    [letter] = read_messages(topics, STATUS_CHANGED.dead_letters)
+    [original] = read_messages(topics, STATUS_CHANGED.name)
+    assert (letter.key(), letter.value()) == (original.key(), original.value())
+    assert b"no row came" in dict(headers_of(letter))["__connect.errors.exception.message"]
+    assert bench.query("select count(*) from parked_records") == [(0,)]
+
+
+def test_two_sinks_share_the_work_and_leave_without_loss(bench: Bench) -> None:
+    """One joins, one leaves, while leads and statuses come: every row is there, with its newest status."""
+    with bench.sink():
+        bench.send(LEAD_ADDED, *(lead(i) for i in range(300)))
+        with bench.sink():
+            bench.send(JOB_ASSIGNED, *(assigned(i) for i in range(300)))
+            bench.send(STATUS_CHANGED, *(status(i, 5) for i in range(300)))
+        bench.send(STATUS_CHANGED, *(status(i, 6, "Succeeded") for i in range(300)))
+        bench.wait_for_commit(STATUS_CHANGED, 600)
+        bench.wait(lambda: bench.query("select count(*) from parked_records") == [(0,)], "nothing parked")
+    assert bench.query("select call_status, status_version, count(*) from leads_task_list group by 1, 2") == [
+        ("Succeeded", 6, 300)
+    ]
+
+
+def test_an_outage_of_the_database_is_waited_out(
+    topics: str,
+    publisher: Publisher,
+    kafka_admin: AdminClient,
+    template_database: str,
+    postgres_server: EmbeddedPostgres,
+) -> None:
+    """The connection is cut in the middle; the sink stays in its group and goes on when it is back."""
+    name = "outage"
+    direct = postgres_server.create_database(name, template_database)
+    with FaultProxy("127.0.0.1", postgres_server.port) as proxy:
+        bench = Bench(topics, direct.replace(str(postgres_server.port), str(proxy.port)), publisher, kafka_admin)
+        with bench.sink():
+            bench.send(LEAD_ADDED, *(lead(i) for i in range(10)))
+            bench.wait_for_commit(LEAD_ADDED, 10)
+            proxy.cut()
+            bench.send(LEAD_ADDED, *(lead(i) for i in range(10, 3000)))
+            time.sleep(3)
+            assert committed(kafka_admin, GROUP, LEAD_ADDED.name) == 10
+            proxy.pass_through()
+            bench.wait_for_commit(LEAD_ADDED, 3000)
+            assert bench.query("select count(*) from leads_task_list") == [(3000,)]
+    postgres_server.drop_database(name)
+
+
+def test_one_bad_row_in_a_thousand_is_found_by_halving(
+    bench: Bench, topics: str, postgres_server: EmbeddedPostgres
+) -> None:
+    """Tens of statements, one dead letter with its SQLSTATE, and 999 rows."""
+    with psycopg.connect(bench.settings.dsn) as connection:
+        connection.execute("alter table leads_task_list add check (leads_name <> 'name 500')")
+    bench.send(LEAD_ADDED, *(lead(i) for i in range(1000)))
+    mark = log_mark(postgres_server)
+    with bench.sink():
+        bench.wait_for_commit(LEAD_ADDED, 1000)
+    inserts = [text for text in statements(postgres_server, "callstream-sink", mark) if "insert_leads" in text]
+    assert len(inserts) < 50
+    assert bench.query("select count(*) from leads_task_list") == [(999,)]
+    [letter] = read_messages(topics, LEAD_ADDED.dead_letters)
+    assert b"23514" in dict(headers_of(letter))["__connect.errors.exception.message"]
