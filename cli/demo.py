@@ -68,6 +68,7 @@ def _perform(stage: Stage, *, leads: int, seed: int, console: Console) -> Summar
         duration = clock.monotonic() - begin
     result = performance.judge(duration_seconds=duration)
     performance.close()
+    console.print()
     console.print(demo_view.summary(result))
     return result
 
