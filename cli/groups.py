@@ -5,7 +5,6 @@ from typing import Final
 from producers.recorder import GROUP as RECORD_GROUP
 from producers.requests import GROUP as POLL_GROUP
 from producers.starter import GROUP as START_GROUP
-
 from schemas.topics import (
     JOB_ANALYSIS_REQUESTED,
     JOBS_POLLED,

@@ -117,6 +117,8 @@ class Follower:
                     work.entry, work.must_write = decision.entry, True
                     continue
                 case EmitAgain():
+                    work.must_write |= decision.entry != work.entry
+                    work.entry = decision.entry
                     record = record_of(decision.entry, question)
                 case Analyze():
                     work.entry, work.must_write = await self._analyze(work.entry, question), True

@@ -101,7 +101,7 @@ class Remember:
 
 @dataclass(frozen=True, slots=True)
 class EmitAgain:
-    """The record is to be sent once more, as it was."""
+    """The record is to be sent once more, as it was but for its version, which the entry now has."""
 
     entry: Entry
 
@@ -137,9 +137,14 @@ def decide(entry: Entry | None, question: Question) -> Decision:
 
 
 def _decide_known(entry: Entry, question: Question) -> Decision:
-    """Return what is left to do where the conversation was analysed, or is older than the one that was."""
-    if question.request is not None and question.follow_version < entry.version:
-        return EmitAgain(entry)
+    """Return what is left to do where the conversation was analysed, or is older than the one that was.
+
+    Whoever asks without force misses the record. Where its version was stored all the same, somebody took it out of
+    the row: then only a newer version puts it back.
+    """
+    if question.request is not None:
+        version = entry.version if question.follow_version < entry.version else question.follow_version + 1
+        return EmitAgain(msgspec.structs.replace(entry, version=version))
     if question.status_version > entry.status_version:
         return Remember(msgspec.structs.replace(entry, status_version=question.status_version))
     return Ignore()

@@ -106,12 +106,13 @@ def test_a_forced_request_is_answered_once() -> None:
 
 
 def test_an_audit_sends_a_lost_record_again_as_it_was() -> None:
-    """Only where the database has an older version, and without another analysis."""
+    """Without another analysis; where its version was stored, a newer one puts it back into the row."""
     audit = replace(REQUEST, is_forced=False)
     assert decide(None, Question.from_request(audit)) == Analyze()
     assert decide(AUTOMATIC, Question.from_request(audit)) == EmitAgain(AUTOMATIC)
     assert decide(FORCED, Question.from_request(audit)) == EmitAgain(FORCED)
-    assert decide(AUTOMATIC, Question.from_request(replace(audit, follow_version=AUTOMATIC.version))) == Ignore()
+    damaged = Question.from_request(replace(audit, follow_version=AUTOMATIC.version))
+    assert decide(AUTOMATIC, damaged) == EmitAgain(replace(AUTOMATIC, version=AUTOMATIC.version + 1))
     again = record_of(AUTOMATIC, Question.from_request(audit))
     assert again == record_of(AUTOMATIC, Question.from_status(STATUS))
 
