@@ -78,6 +78,9 @@ def show(task_id: TaskArgument, *, as_json: Json = False) -> None:
 def start(task_id: TaskArgument, *, wait: Wait = False) -> None:
     """Have the leads of a task called."""
     settings = Settings.load()
+    known = _row(settings, "task_state", {"task_id": task_id}) if wait else None
+    if known is not None and known[1] in {"paused", "cancelled"}:
+        raise CallstreamError(f"task {task_id} is {known[1]}")
     request = RequestId(str(uuid4()))
     event = StartRequested(task_id=TaskId(task_id), request_id=request, requested_at=SystemClock().now())
     publish(settings, START_REQUESTED, event)
@@ -105,11 +108,11 @@ def query(
     )
     publish(settings, QUERY_REQUESTED, event)
 
-    def is_listed() -> bool:
-        row = _row(settings, "listed_since", {"task_id": task_id, "since": since})
+    def is_looked_at() -> bool:
+        row = _row(settings, "looked_since", {"task_id": task_id, "since": since})
         return bool(row and row[0])
 
-    _say_or_wait(f"task {task_id}: query requested", wait=wait, is_done=is_listed)
+    _say_or_wait(f"task {task_id}: query requested", wait=wait, is_done=is_looked_at)
 
 
 @task.command()

@@ -6,27 +6,24 @@ and sent, a chunk at a time. Job ids come from the listing, by reference, and re
 """
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
 
-from producers.assignment import FRESH_SECONDS, AssignmentPolicy, Listing, WaitingLead, chunks, plan_wave
-from producers.cloud.payloads import Contact, GroupOptions
+from producers.assigner import Assigner, AssigningCloud
+from producers.assignment import AssignmentPolicy
+from producers.cloud.payloads import GroupOptions
 from producers.task_store import LeasedTask, TakenRequest, TaskStore
-from runtime import metrics
 from runtime.clock import Clock
 from runtime.errors import CallstreamError, RejectedError, RetryableError
 from runtime.kafka import Publisher, outgoing
 from runtime.logs import get_logger
 from runtime.service import Service
 from runtime.settings import CloudSettings
-from schemas.ids import CallJobId, JobGroupId, ReferenceId, RequestId, TaskId, event_id_for, job_group_name_for
+from schemas.ids import JobGroupId, RequestId, TaskId, event_id_for, job_group_name_for
 from schemas.instants import to_milliseconds
-from schemas.jobs import JobAssigned
 from schemas.tasks import StartRequested, TaskState, TaskStateChanged
-from schemas.topics import JOB_ASSIGNED, TASK_STATE_CHANGED
+from schemas.topics import TASK_STATE_CHANGED
 
 GROUP: Final = "callstream-start"
 SIDE_BY_SIDE: Final = 4
@@ -34,37 +31,17 @@ LOOK_SECONDS: Final = 0.5
 RENEW_SECONDS: Final = 3.0
 REOPEN_SECONDS: Final = 2.0
 REOPEN_OVERLAP: Final = 10_000  # leads whose transaction ended after that of newer ones
-REPEAT_SECONDS: Final = 15.0
-FORGIVE_SECONDS: Final = 600.0
 DRAIN_SECONDS: Final = 10.0
 SOON, LATER, AFTER_ERROR, LONGEST_RETRY = 2.0, 15.0, 10.0, 600.0
-# Refusals that are not about a contact, so that halving a chunk would help nobody.
-NOT_OF_CONTACTS: Final = ("NotExist.", "LimitExceeded", "HandleJobGroupError")
 
 log = get_logger(__name__)
 
 
-class LeaseLostError(RetryableError):
-    """Somebody else has the task, or stopped it: nothing more may be sent, and nothing was."""
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """A lead that the cloud would not take, why, and until when it is not tried again, on the monotonic clock."""
-
-    reason: str
-    until: float
-
-
-class AssigningCloud(Protocol):
+class StartingCloud(AssigningCloud, Protocol):
     """What the starter needs of the cloud; errors as `CloudClient` raises them."""
 
     def find_job_group(self, name: str) -> JobGroupId | None: ...  # noqa: D102
     def create_job_group(self, name: str, options: GroupOptions) -> JobGroupId: ...  # noqa: D102
-    def list_group(self, group_id: JobGroupId) -> dict[ReferenceId, list[CallJobId]]: ...  # noqa: D102
-    def assign_jobs(  # noqa: D102
-        self, group_id: JobGroupId, contacts: Sequence[Contact], *, guard: Callable[[], None]
-    ) -> None: ...
 
 
 class Starter:
@@ -74,7 +51,7 @@ class Starter:
         self,
         *,
         store: TaskStore,
-        cloud: AssigningCloud,
+        cloud: StartingCloud,
         publisher: Publisher,
         policy: AssignmentPolicy,
         settings: CloudSettings,
@@ -87,8 +64,14 @@ class Starter:
         self._settings = settings
         self._clock = clock
         self._stopping = threading.Event()
-        self._refused: dict[TaskId, dict[ReferenceId, Refusal]] = {}  # of a task: touched by who has its lease
-        self._published: dict[ReferenceId, float] = {}
+        self._assigner = Assigner(
+            store=store,
+            cloud=cloud,
+            publisher=publisher,
+            policy=policy,
+            clock=clock,
+            is_stopping=self._is_stopping,
+        )
         self._newest_lead = 0
         self._reopened_at = self._renewed_at = clock.monotonic() - REOPEN_SECONDS
 
@@ -131,7 +114,10 @@ class Starter:
         due_in, problem = AFTER_ERROR, None
         try:
             due_in = self._advance(task)
-            problem = "; ".join(sorted({refusal.reason for refusal in self._refusals(task.task_id).values()})) or None
+            problem = (
+                "; ".join(sorted({refusal.reason for refusal in self._assigner.refusals(task.task_id).values()}))
+                or None
+            )
         except CallstreamError as error:
             problem = str(error)
             if isinstance(error, RetryableError) and error.retry_after is not None:
@@ -145,39 +131,24 @@ class Starter:
         except RetryableError as error:
             log.warning("task.not_released", task_id=task.task_id, error=str(error))
 
+    def _is_stopping(self) -> bool:
+        return self._stopping.is_set()
+
     def _advance(self, task: LeasedTask) -> float:
         """Return in how many seconds the task is to be looked at again."""
         if task.state not in {"starting", "calling"}:
             return LATER
-        refused = self._refusals(task.task_id)
+        refused = self._assigner.refusals(task.task_id)
         leads = [lead for lead in self._store.waiting_leads(task.task_id) if lead.contact.reference_id not in refused]
         if leads:
             group_id = task.job_group_id or self._group_of(task)
             if group_id is None:
                 return LATER
-            self._assign_waiting(task, group_id, leads)
+            self._assigner.assign(task, group_id, leads)
         if task.state == "starting":
             self._announce(task, "calling")
             self._store.set_calling(task)
         return SOON if leads else LATER
-
-    def _assign_waiting(self, task: LeasedTask, group_id: JobGroupId, leads: Sequence[WaitingLead]) -> None:
-        """Adopt what the cloud has already, and send what may be sent."""
-        wave = plan_wave(
-            leads,
-            self._cloud.list_group(group_id),
-            self._policy,
-            now=task.now,
-            # Before its group is known to us, nobody of a task was ever assigned: that doubt was about the group.
-            doubt_until=task.doubt_until if task.job_group_id else None,
-            refused=frozenset(self._refusals(task.task_id)),
-        )
-        if wave.duplicates:
-            log.critical("task.called_twice", task_id=task.task_id, references=len(wave.duplicates))
-        self._publish_assigned(task.task_id, group_id, wave.adopted)
-        if wave.assignable:
-            sent = self._assign(task, group_id, wave.assignable)
-            self._publish_assigned(task.task_id, group_id, _jobs_of(sent, self._cloud.list_group(group_id)))
 
     def _group_of(self, task: LeasedTask) -> JobGroupId | None:
         """Search before creating: an earlier creation whose answer was lost left a group of the same name.
@@ -207,97 +178,6 @@ class Starter:
         if self._store.set_state(task.task_id, "rejected", allowed=("starting", "calling"), last_error=reason):
             log.warning("task.rejected", task_id=task.task_id, error=reason)
             self._announce(task, "rejected", reason)
-
-    def _assign(self, task: LeasedTask, group_id: JobGroupId, contacts: Sequence[Contact]) -> set[ReferenceId]:
-        """Send contacts in chunks; stops at the first doubt. Returns the references that were sent for certain."""
-        sent: set[ReferenceId] = set()
-        for chunk in chunks(contacts):
-            if self._stopping.is_set():
-                break
-            try:
-                sent |= self._send(task, group_id, chunk)
-            except LeaseLostError:
-                log.warning("task.lease_lost", task_id=task.task_id)
-                break
-        return sent
-
-    def _send(self, task: LeasedTask, group_id: JobGroupId, portion: Sequence[Contact]) -> set[ReferenceId]:
-        """Mark a portion and send it, once. What is refused whole is halved until the bad contacts stand alone."""
-        marked = self._mark(task, portion)
-        marked_at = self._clock.monotonic()
-        chunk = [contact for contact in portion if contact.reference_id in marked]
-
-        def guard() -> None:
-            """Mark again where the turn of the call was long in coming."""
-            if self._clock.monotonic() - marked_at > FRESH_SECONDS and len(self._mark(task, chunk)) != len(chunk):
-                raise LeaseLostError("a lead got a job while it waited for its turn")
-
-        try:
-            self._cloud.assign_jobs(group_id, chunk, guard=guard)
-        except LeaseLostError:
-            raise
-        except RejectedError as error:
-            metrics.ASSIGNMENTS.labels("refused").inc(len(chunk))
-            if (error.code or "").startswith(NOT_OF_CONTACTS):
-                raise
-            if len(chunk) == 1:
-                self._refuse(task.task_id, chunk[0].reference_id, error)
-                return set()
-            middle = len(chunk) // 2
-            return self._send(task, group_id, chunk[:middle]) | self._send(task, group_id, chunk[middle:])
-        except RetryableError:
-            metrics.ASSIGNMENTS.labels("doubtful").inc(len(chunk))
-            self._store.doubt(task.task_id, self._policy.settle.total_seconds())
-            raise
-        metrics.ASSIGNMENTS.labels("sent").inc(len(chunk))
-        return {contact.reference_id for contact in chunk}
-
-    def _mark(self, task: LeasedTask, portion: Sequence[Contact]) -> set[ReferenceId]:
-        """Check and renew the lease by marking; raises LeaseLostError where nothing may be sent."""
-        marked = self._store.mark(task, [contact.reference_id for contact in portion])
-        if not marked:
-            raise LeaseLostError("the task is somebody else's, or stopped")
-        return marked
-
-    def _refuse(self, task_id: TaskId, reference: ReferenceId, error: RejectedError) -> None:
-        refusal = Refusal(f"a lead was refused: {error.code}", self._clock.monotonic() + FORGIVE_SECONDS)
-        self._refused.setdefault(task_id, {})[reference] = refusal
-        log.warning("lead.refused", task_id=task_id, reference_id=reference, code=error.code)
-
-    def _refusals(self, task_id: TaskId) -> Mapping[ReferenceId, Refusal]:
-        """Return the refusals of a task that still hold, and forget the others."""
-        now = self._clock.monotonic()
-        kept = {ref: refusal for ref, refusal in self._refused.get(task_id, {}).items() if refusal.until > now}
-        if kept:
-            self._refused[task_id] = kept
-        else:
-            self._refused.pop(task_id, None)
-        return kept
-
-    def _publish_assigned(self, task_id: TaskId, group_id: JobGroupId, jobs: Mapping[ReferenceId, CallJobId]) -> None:
-        """Say which jobs leads have; what was said moments ago is on its way and is not said again."""
-        now, instant = self._clock.now(), self._clock.monotonic()
-        news = {
-            ref: job
-            for ref, job in jobs.items()
-            if instant - self._published.get(ref, -REPEAT_SECONDS) >= REPEAT_SECONDS
-        }
-        self._publisher.publish(
-            outgoing(
-                JOB_ASSIGNED,
-                JobAssigned(
-                    event_id=event_id_for(JOB_ASSIGNED.name, reference, job),
-                    task_id=task_id,
-                    reference_id=reference,
-                    call_job_id=job,
-                    job_group_id=group_id,
-                    assigned_at=now,
-                ),
-                source="start",
-            )
-            for reference, job in news.items()
-        )
-        self._published |= dict.fromkeys(news, instant)
 
     def _answer(self, event: StartRequested, taken: TakenRequest, state: TaskState, reason: str | None = None) -> None:
         self._publish_state(event.task_id, state, event.request_id, taken.started_at, reason)
@@ -334,8 +214,7 @@ class Starter:
         self._renewed_at = now
         if leases:
             self._store.renew(leases)
-        for reference in [ref for ref, said_at in list(self._published.items()) if now - said_at >= REPEAT_SECONDS]:
-            self._published.pop(reference, None)
+        self._assigner.forget()
 
     def _reopen(self) -> None:
         """Have tasks looked at that got leads since the last time; the first time, since ever."""
@@ -343,7 +222,3 @@ class Starter:
         if now - self._reopened_at >= REOPEN_SECONDS:
             self._reopened_at = now
             self._newest_lead = max(0, self._store.reopen(self._newest_lead) - REOPEN_OVERLAP)
-
-
-def _jobs_of(sent: set[ReferenceId], listing: Listing) -> dict[ReferenceId, CallJobId]:
-    return {reference: min(listing[reference]) for reference in sent if reference in listing}

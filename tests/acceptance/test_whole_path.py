@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psutil
+import psycopg
 import pytest
 
 from cli.groups import GROUPS
@@ -62,6 +63,11 @@ def test_a_thousand_leads_become_rows_that_equal_the_cloud(whole_topics: str) ->
     with performing(whole_topics, leads=1000, spread=8, recordings=True) as (stage, performance, _):
         summary = finish(performance, seconds=150)
         calls = stage.cloud.calls()
+        with psycopg.connect(stage.dsn) as connection:
+            recorded = connection.execute(
+                "select bool_and((recording_url is not null) = (call_status = 'Succeeded')) from leads_task_list"
+            ).fetchone()
+    assert recorded == (True,)
     assert summary.problems == []
     assert all(summary.checks.values()), summary.checks
     assert summary.leads == 1000
