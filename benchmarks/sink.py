@@ -14,12 +14,11 @@ import statistics
 import sys
 import tempfile
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import psycopg
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from benchmarks.measuring import ROOT, broker, cpu_seconds, record
@@ -143,13 +142,12 @@ def one_round(
 
 def run_sink(bootstrap: str, dsn: str, events: int) -> tuple[float, float, int]:
     """Run the role's own process over the whole topic; seconds and CPU from the first commit to the last."""
-    with suppress(KafkaException):  # the first round finds no group to forget
-        AdminClient({"bootstrap.servers": bootstrap}).delete_consumer_groups([GROUP])[GROUP].result(10)
     env = os.environ | {
         "CALLSTREAM_KAFKA_BOOTSTRAP_SERVERS": bootstrap,
         "CALLSTREAM_POSTGRES_DSN": dsn,
         "CALLSTREAM_HTTP_PORT": str(free_port()),
     }
+    admin = AdminClient({"bootstrap.servers": bootstrap})
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": GROUP})
     places = [TopicPartition(STATUS_CHANGED.name, partition) for partition in range(PARTITIONS)]
 
@@ -173,6 +171,7 @@ def run_sink(bootstrap: str, dsn: str, events: int) -> tuple[float, float, int]:
         finally:
             stop(sink)
             consumer.close()
+            admin.delete_consumer_groups([GROUP])[GROUP].result(30)
 
 
 if __name__ == "__main__":

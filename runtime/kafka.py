@@ -92,7 +92,9 @@ def consumer_config(settings: Settings, group: str, **overrides: str | float | b
         "session.timeout.ms": SESSION_TIMEOUT_MS,
         "heartbeat.interval.ms": 2_000,
         "topic.metadata.refresh.interval.ms": 10_000,
-        "queued.max.messages.kbytes": 32_768,
+        "queued.max.messages.kbytes": 8_192,
+        "queued.min.messages": 10_000,
+        "fetch.queue.backoff.ms": 50,
         **overrides,
     }
     if settings.core.instance_id:

@@ -3,8 +3,9 @@
 The batch says whether it is full or due; the loop owns consuming, flushing and committing.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import msgspec
 
@@ -14,13 +15,27 @@ from sinks.mapping import BY_TOPIC, KINDS, Kind
 Key = tuple[str, str]
 
 
+class Place(NamedTuple):
+    """Where a record lies, and the bytes of its value."""
+
+    topic: str
+    partition: int
+    offset: int
+    size: int
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A decoded event, its kind and the bytes that it came as."""
+    """A decoded event, its kind and the bytes that it came as; these are asked for only where it cannot be applied."""
 
     kind: Kind
     event: msgspec.Struct
-    origin: Origin
+    source: Callable[[], Origin]
+
+    @property
+    def origin(self) -> Origin:
+        """The record as it came."""
+        return self.source()
 
     @property
     def identity(self) -> Key:
@@ -54,9 +69,9 @@ class Batch:
     size: int = 0
     superseded: int = 0
 
-    def add(self, record: Record, *, now: float) -> None:
+    def add(self, record: Record, place: Place, *, now: float) -> None:
         """Take a record; an older one of the same identity makes room for it."""
-        self._account(record.origin, now)
+        self._account(place, now)
         of_kind, identity = self.records[record.kind.name], record.identity
         known = of_kind.get(identity)
         if known is not None:
@@ -67,7 +82,8 @@ class Batch:
 
     def reject(self, letter: DeadLetter, *, now: float) -> None:
         """Take a record that cannot be decoded."""
-        self._account(letter.origin, now)
+        origin = letter.origin
+        self._account(Place(origin.topic, origin.partition, origin.offset, len(origin.value or b"")), now)
         self.letters.append(letter)
 
     def forget(self, partitions: Iterable[tuple[str, int]]) -> None:
@@ -100,12 +116,12 @@ class Batch:
         of_kind = self.records[kind.name]
         return [of_kind[identity] for identity in sorted(of_kind)]
 
-    def _account(self, origin: Origin, now: float) -> None:
+    def _account(self, place: Place, now: float) -> None:
         if self.opened_at is None:
             self.opened_at = now
         self.taken += 1
-        self.size += len(origin.value or b"")
-        self.offsets[origin.topic, origin.partition] = origin.offset + 1
+        self.size += place.size
+        self.offsets[place.topic, place.partition] = place.offset + 1
 
 
 def kind_of(topic: str) -> Kind:

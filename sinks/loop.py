@@ -1,12 +1,14 @@
 """The sink's loop: fill a batch while the one before is being written, commit offsets after the database did.
 
 One flush is in flight, in a thread of its own, and does not give up: it is tried again with growing pauses while the
-database is away. Meanwhile the loop fills the next batch; when that is full too the partitions are paused and the loop
-goes on polling, so that an outage is back-pressure and never a rebalance.
+database is away. Meanwhile the loop fills the next batch; when that is full too and the flush takes long, the
+partitions are paused and the loop goes on polling, so that an outage is back-pressure and never a rebalance.
 """
 
+from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import partial
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from tenacity import (
@@ -22,11 +24,11 @@ from runtime import metrics
 from runtime.clock import Clock
 from runtime.dead_letters import DeadLetter, Origin
 from runtime.errors import RetryableError
-from runtime.kafka import is_data
+from runtime.kafka import as_bytes, is_data
 from runtime.logs import get_logger
 from runtime.service import Service
 from schemas.codec import DecodeError, decode
-from sinks.batches import Batch, BatchPolicy, Record, kind_of
+from sinks.batches import Batch, BatchPolicy, Place, Record, kind_of
 from sinks.mapping import BY_TOPIC
 from sinks.writer import Tally, Writer
 
@@ -35,6 +37,7 @@ SWEEP_SECONDS = 3.0
 IDLE_SECONDS = 0.1
 REVOKE_SECONDS = 5.0
 DRAIN_SECONDS = 10.0
+PATIENCE_SECONDS = 1.0  # a pause throws away what is prefetched, so it is for outages, not for a flush of 30 ms
 
 log = get_logger(__name__)
 
@@ -54,7 +57,7 @@ class Sink:
         self._batch = Batch()
         self._flying: tuple[Batch, Future[Tally]] | None = None
         self._sweeping: Future[None] | None = None
-        self._swept_at = clock.monotonic()
+        self._swept_at = self._launched_at = clock.monotonic()
         self._is_paused = False
         self._is_assigned = False
 
@@ -83,14 +86,17 @@ class Sink:
         trigger = self._batch.trigger(self._policy, now=now)
         if trigger and self._flying is None:
             self._launch(trigger)
-        elif self._batch.is_full(self._policy):
-            self._pause()
         if self._sweeping is None and now - self._swept_at >= SWEEP_SECONDS:
             self._swept_at = now
             self._sweeping = self._executor.submit(self._sweep)  # takes its turn between two flushes
-        for message in self._consumer.consume(max(1, self._policy.rows - self._batch.taken), self._patience(now)):
-            if is_data(message):
-                self._take(message)
+        if self._flying is not None and self._batch.is_full(self._policy):
+            if now - self._launched_at < PATIENCE_SECONDS:
+                wait([self._flying[1]], IDLE_SECONDS)
+                return
+            self._pause()
+        messages = self._consumer.consume(max(1, self._policy.rows - self._batch.taken), self._patience(now))
+        for topic, count in Counter(self._take(message) for message in messages if is_data(message)).items():
+            metrics.CONSUMED.labels(topic).inc(count)
 
     def _patience(self, now: float) -> float:
         """Return how long the next look for records may take."""
@@ -98,18 +104,24 @@ class Sink:
             return IDLE_SECONDS / 10 if self._flying is not None else IDLE_SECONDS
         return max(0.0, min(IDLE_SECONDS, self._batch.opened_at + self._policy.seconds - now))
 
-    def _take(self, message: Message) -> None:
-        origin = Origin.of(message)
-        kind = kind_of(origin.topic)
+    def _take(self, message: Message) -> str:
+        """Put a record into the batch; returns its topic."""
+        topic, value = message.topic() or "", as_bytes(message.value())
+        kind = kind_of(topic)
         now = self._clock.monotonic()
-        metrics.CONSUMED.labels(origin.topic).inc()
         try:
-            self._batch.add(Record(kind, decode(origin.value, kind.topic.event), origin), now=now)
+            event = decode(value, kind.topic.event)
         except DecodeError as error:
-            self._batch.reject(DeadLetter(origin=origin, kind="undecodable", reason=str(error)), now=now)
+            letter = DeadLetter(origin=Origin.of(message), kind="undecodable", reason=str(error))
+            self._batch.reject(letter, now=now)
+        else:
+            place = Place(topic, message.partition() or 0, message.offset() or 0, len(value or b""))
+            self._batch.add(Record(kind, event, partial(Origin.of, message)), place, now=now)
+        return topic
 
     def _launch(self, trigger: str) -> None:
         batch, self._batch = self._batch, Batch()
+        self._launched_at = self._clock.monotonic()
         metrics.FLUSHES.labels(trigger).inc()
         metrics.FLUSH_ROWS.observe(batch.taken)
         self._flying = batch, self._executor.submit(self._write, batch)

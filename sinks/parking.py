@@ -75,7 +75,7 @@ def _as_row(record: Record) -> dict[str, Any]:
 def _as_record(row: TupleRow) -> Record:
     origin = _as_origin(row)
     kind = kind_of(origin.topic)
-    return Record(kind, decode(origin.value, kind.topic.event), origin)
+    return Record(kind, decode(origin.value, kind.topic.event), lambda: origin)
 
 
 def _as_origin(row: TupleRow) -> Origin:

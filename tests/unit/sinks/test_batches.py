@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from runtime.dead_letters import DeadLetter, Origin
 from schemas.ids import CallJobId, EventId, ReferenceId, TaskId
 from schemas.jobs import StatusChanged
-from sinks.batches import Batch, BatchPolicy, Record
+from sinks.batches import Batch, BatchPolicy, Place, Record
 from sinks.mapping import STATUSES
 
 NOW = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
@@ -29,7 +29,13 @@ def record(job: int, version: int, *, partition: int = 0, offset: int = 0) -> Re
         is_terminal=False,
     )
     origin = Origin(topic=STATUSES.topic.name, partition=partition, offset=offset, key=None, value=b"12345")
-    return Record(STATUSES, event, origin)
+    return Record(STATUSES, event, lambda: origin)
+
+
+def add(batch: Batch, added: Record, *, now: float = 0.0) -> None:
+    """Put a record into a batch as the loop does."""
+    origin = added.origin
+    batch.add(added, Place(origin.topic, origin.partition, origin.offset, len(origin.value or b"")), now=now)
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5))))
@@ -37,7 +43,7 @@ def test_of_each_job_the_newest_version_stays(arrivals: list[tuple[int, int]]) -
     """Whatever the order: the maximum per key, in the order of keys, and everything is accounted for."""
     batch = Batch()
     for offset, (job, version) in enumerate(arrivals):
-        batch.add(record(job, version, offset=offset), now=0.0)
+        add(batch, record(job, version, offset=offset))
     kept = {r.identity[0]: r.version for r in batch.of(STATUSES)}
     newest: dict[str, int] = {}
     for job, version in arrivals:
@@ -51,8 +57,8 @@ def test_of_each_job_the_newest_version_stays(arrivals: list[tuple[int, int]]) -
 def test_offsets_are_those_after_the_last_record_of_each_partition_until_forgotten() -> None:
     """What a commit says; a partition that went to somebody else is not spoken for."""
     batch = Batch()
-    batch.add(record(1, 1, partition=0, offset=4), now=0.0)
-    batch.add(record(2, 1, partition=1, offset=9), now=0.0)
+    add(batch, record(1, 1, partition=0, offset=4))
+    add(batch, record(2, 1, partition=1, offset=9))
     letter = DeadLetter(origin=record(3, 1, partition=0, offset=5).origin, kind="undecodable", reason="x")
     batch.reject(letter, now=0.0)
     topic = STATUSES.topic.name
@@ -66,7 +72,7 @@ def test_a_batch_is_flushed_by_rows_bytes_or_age() -> None:
     """Whichever comes first, by name."""
     batch = Batch()
     assert batch.trigger(BatchPolicy(rows=1, seconds=1), now=99.0) is None
-    batch.add(record(1, 1), now=10.0)
+    add(batch, record(1, 1), now=10.0)
     assert batch.trigger(BatchPolicy(rows=2, seconds=1), now=10.9) is None
     assert batch.trigger(BatchPolicy(rows=2, seconds=1), now=11.0) == "age"
     assert batch.trigger(BatchPolicy(rows=1, seconds=1), now=10.0) == "rows"
