@@ -7,9 +7,9 @@ import orjson
 import psycopg
 import typer
 from confluent_kafka import KafkaException
-from rich.console import Console
 from rich.table import Table
 
+from cli.parts import console
 from cli.topics import all_topics
 from producers.cloud.client import CloudClient
 from runtime.errors import CallstreamError
@@ -32,7 +32,7 @@ def check(*, as_json: Annotated[bool, typer.Option("--json", help="One JSON valu
         table = Table("part", "", "what is wrong")
         for name, problem in problems.items():
             table.add_row(name, "FAILED" if problem else "ok", problem)
-        Console().print(table)
+        console.print(table)
     return 0 if ok else 1
 
 

@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 import orjson
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from cli.parts import console
 from runtime.clock import SystemClock
 from runtime.dead_letter_box import DeadLetterBox, FoundLetter, plan_replay
 from runtime.errors import CallstreamError
@@ -33,7 +33,7 @@ def list_letters(
     table = Table("topic", "why", "letters", "not replayed", "oldest")
     for entry in found:
         table.add_row(*(str(entry[name]) for name in ("topic", "stage", "letters", "waiting", "oldest")))
-    Console().print(table if found else "no dead letters")
+    console.print(table if found else "no dead letters")
 
 
 @dlq.command()
@@ -51,7 +51,7 @@ def show(
             str(len(letter.place.value or b"")),
             letter.error("exception.message"),
         )
-    Console().print(table)
+    console.print(table)
 
 
 @dlq.command()

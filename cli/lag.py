@@ -5,11 +5,11 @@ from typing import Annotated, Any
 
 import orjson
 import typer
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
 from cli.groups import GROUPS
+from cli.parts import console
 from runtime.clock import SystemClock
 from runtime.lag import LagMeter, PartitionLag
 from runtime.settings import Settings
@@ -28,12 +28,12 @@ def lag(
         if as_json:
             typer.echo(orjson.dumps([as_dict(entry) for entry in meter.measure()]).decode())
         elif watch:
-            with Live(_table(meter.measure()), console=Console()) as live:
+            with Live(_table(meter.measure()), console=console) as live:
                 while True:
                     time.sleep(WATCH_SECONDS)
                     live.update(_table(meter.measure()))
         else:
-            Console().print(_table(meter.measure()))
+            console.print(_table(meter.measure()))
     finally:
         meter.close()
 

@@ -9,8 +9,8 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from cli.parts import parse_id
 from producers.lead_files import Rejected, read_leads
-from runtime.errors import CallstreamError
 from runtime.kafka import Publisher, outgoing
 from runtime.settings import Settings
 from schemas.ids import TaskId
@@ -31,11 +31,9 @@ def _group() -> None:
 def import_leads(
     file: Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False, show_default=False)],
     *,
-    task: Annotated[str, typer.Option("--task", metavar="ID", show_default=False)],
+    task: Annotated[str, typer.Option("--task", metavar="ID", show_default=False, callback=parse_id)],
 ) -> int:
     """Send every good line of a CSV or JSON Lines file as a lead; a repeated import changes nothing."""
-    if not 1 <= len(task) <= 128:
-        raise CallstreamError("--task takes an id of 1 to 128 characters")
     settings = Settings.load()
     rejected: list[tuple[int, str]] = []
     publisher = Publisher(settings.kafka)

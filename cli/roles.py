@@ -45,7 +45,7 @@ def run_sink(settings: Settings) -> None:
     with ExitStack() as stack:
         database = _database(settings, "sink", stack)
         publisher = _publisher(settings, stack, **{"message.timeout.ms": LETTER_TIMEOUT_MS})
-        checks: dict[str, Check] = {"database": database.ping}
+        checks: dict[str, Check] = {"database": database.ping, "kafka": publisher.ping}
         service = _service(settings, "sink", checks)
         sink = Sink(
             consumer=make_consumer(settings, SINK_GROUP),
@@ -104,7 +104,7 @@ def run_record(settings: Settings) -> None:
     """Publish the recordings of answered calls until a signal comes; does nothing where recordings are off."""
     with ExitStack() as stack:
         publisher = _publisher(settings, stack)
-        checks: dict[str, Check] = {}
+        checks: dict[str, Check] = {"kafka": publisher.ping}
         service = _service(settings, "record", checks)
         if not settings.core.recordings_enabled:
             with service:
@@ -147,7 +147,7 @@ def _requests(
     settings: Settings, group: str, routes: list[Route], database: Database, publisher: Publisher
 ) -> Iterator[Service]:
     """Serve a role that also takes requests, in a thread beside its own loop."""
-    checks: dict[str, Check] = {"database": database.ping}
+    checks: dict[str, Check] = {"database": database.ping, "kafka": publisher.ping}
     service = _service(settings, group.removeprefix("callstream-"), checks)
     loop = RequestLoop(
         consumer=make_consumer(settings, group),

@@ -16,7 +16,7 @@ from psycopg.rows import dict_row
 from rich.console import Console
 from rich.table import Table
 
-from cli.parts import publish, with_task_control
+from cli.parts import console, parse_id, publish, with_task_control
 from runtime.clock import SystemClock
 from runtime.errors import CallstreamError
 from runtime.settings import Settings
@@ -41,7 +41,7 @@ COLUMNS = (
     "interested",
 )
 
-TaskArgument = Annotated[str, typer.Argument(metavar="ID", show_default=False)]
+TaskArgument = Annotated[str, typer.Argument(metavar="ID", show_default=False, callback=parse_id)]
 Wait = Annotated[bool, typer.Option("--wait", help="Return when it is done; exit 1 if it fails.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON value on the last line.")]
 
@@ -56,7 +56,7 @@ def list_tasks(*, as_json: Json = False) -> None:
     table = Table(*COLUMNS)
     for entry in found:
         table.add_row(*("" if entry[name] is None else str(entry[name]) for name in COLUMNS))
-    Console().print(table)
+    console.print(table)
 
 
 @task.command()
@@ -71,7 +71,7 @@ def show(task_id: TaskArgument, *, as_json: Json = False) -> None:
     table = Table(show_header=False)
     for name, value in found[0].items():
         table.add_row(name, "" if value is None else str(value))
-    Console().print(table)
+    console.print(table)
 
 
 @task.command()
@@ -102,6 +102,8 @@ def query(
 ) -> None:
     """Look at a task's calls now; with --repair write every row again from the cloud."""
     settings = Settings.load()
+    if wait and not _tasks(settings, task_id):
+        raise CallstreamError(f"there is no task {task_id}")
     since = _database_now(settings)
     event = QueryRequested(
         task_id=TaskId(task_id), request_id=RequestId(str(uuid4())), requested_at=since, repair=repair or None
@@ -137,7 +139,9 @@ def analyze(
 
     def is_written() -> bool:
         row = _row(settings, "analyzed_since", {"task_id": task_id, "since": since, "jobs": job})
-        return bool(row and row[0] == row[1])
+        if row is None or not row[1]:
+            raise CallstreamError(f"task {task_id} has no such finished call")
+        return bool(row[0] == row[1])
 
     _say_or_wait(f"task {task_id}: analysis requested", wait=wait, is_done=is_written)
 

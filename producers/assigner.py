@@ -4,12 +4,12 @@ Nothing is sent that was not marked a moment before under a lease that holds. Wh
 bad contacts stand alone; whatever else goes wrong is doubt, is stored, and ends the wave.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from producers.assignment import FRESH_SECONDS, AssignmentPolicy, Listing, WaitingLead, chunks, plan_wave
-from producers.cloud.payloads import Contact
+from producers.assignment import FRESH_SECONDS, MAX_BYTES, AssignmentPolicy, Listing, WaitingLead, chunks, plan_wave
+from producers.cloud.payloads import Contact, encoded_size
 from producers.task_store import LeasedTask, TaskStore
 from runtime import metrics
 from runtime.clock import Clock
@@ -92,7 +92,7 @@ class Assigner:
     def _send_all(self, task: LeasedTask, group_id: JobGroupId, contacts: Sequence[Contact]) -> set[ReferenceId]:
         """Send contacts in chunks; stops at the first doubt. Returns the references that were sent for certain."""
         sent: set[ReferenceId] = set()
-        for chunk in chunks(contacts):
+        for chunk in chunks(self._without_oversized(task.task_id, contacts)):
             if self._is_stopping():
                 break
             try:
@@ -101,6 +101,14 @@ class Assigner:
                 log.warning("task.lease_lost", task_id=task.task_id)
                 break
         return sent
+
+    def _without_oversized(self, task_id: TaskId, contacts: Sequence[Contact]) -> Iterator[Contact]:
+        """Yield contacts that one call can carry; the others are refused without asking the cloud."""
+        for contact in contacts:
+            if encoded_size(contact) <= MAX_BYTES:
+                yield contact
+            else:
+                self._refuse(task_id, contact.reference_id, RejectedError("the lead is too large", code="LeadTooLarge"))
 
     def _send(self, task: LeasedTask, group_id: JobGroupId, portion: Sequence[Contact]) -> set[ReferenceId]:
         """Mark a portion and send it, once. What is refused whole is halved until the bad contacts stand alone."""

@@ -8,13 +8,13 @@ has one, is older than any answer and its settling can be.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from itertools import islice
 from typing import Final
 
-from producers.cloud.payloads import Contact
+from producers.cloud.payloads import Contact, encoded_size
 from schemas.ids import CallJobId, ReferenceId
 
 CHUNK: Final = 25
+MAX_BYTES: Final = 65_536  # of one call's query string; what the service's gateway takes is not documented
 FRESH_SECONDS: Final = 1.0  # a mark is at most so old when its call is sent
 
 Listing = Mapping[ReferenceId, Sequence[CallJobId]]
@@ -84,10 +84,18 @@ def plan_wave(
     )
 
 
-def chunks(contacts: Sequence[Contact], size: int = CHUNK) -> Iterator[list[Contact]]:
-    """Yield contacts in the portions in which they are assigned."""
-    rest = iter(contacts)
-    while chunk := list(islice(rest, size)):
+def chunks(contacts: Iterable[Contact], size: int = CHUNK, max_bytes: int = MAX_BYTES) -> Iterator[list[Contact]]:
+    """Yield contacts in the portions in which they are assigned: so many at most, and so many bytes of a query."""
+    chunk: list[Contact] = []
+    filled = 0
+    for contact in contacts:
+        length = encoded_size(contact)
+        if chunk and (len(chunk) == size or filled + length > max_bytes):
+            yield chunk
+            chunk, filled = [], 0
+        chunk.append(contact)
+        filled += length
+    if chunk:
         yield chunk
 
 

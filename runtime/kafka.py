@@ -28,6 +28,7 @@ Headers = Sequence[tuple[str, bytes]]
 Config = dict[str, str | int | float | bool]
 
 SESSION_TIMEOUT_MS = 10_000
+PING_SECONDS = 2.0
 REJECTED = frozenset(
     {
         KafkaError.MSG_SIZE_TOO_LARGE,
@@ -122,6 +123,15 @@ def make_admin(settings: KafkaSettings) -> AdminClient:
     return AdminClient(client_config(settings), logger=_library_log)
 
 
+def can_reach(client: Producer | Consumer | AdminClient) -> bool:
+    """Return whether a broker answers within two seconds."""
+    try:
+        client.list_topics(timeout=PING_SECONDS)
+    except KafkaException:
+        return False
+    return True
+
+
 def is_data(message: Message) -> bool:
     """Return whether `message` is a record; a client's own error events are logged and are none."""
     error = message.error()
@@ -198,6 +208,10 @@ class Publisher:
         for record in batch:
             self._produce(record, delivery)
         delivery.wait()
+
+    def ping(self) -> bool:
+        """Return whether a broker answers within two seconds."""
+        return can_reach(self._producer)
 
     def close(self) -> None:
         """Stop; what is not acknowledged by now stays unsaid to its caller."""

@@ -87,5 +87,7 @@ def is_about_data(error: psycopg.Error) -> bool:
 
 def describe(error: psycopg.Error) -> str:
     """Return SQLSTATE and primary message; DETAIL and CONTEXT quote rows and are left out."""
-    primary = error.diag.message_primary or type(error).__name__
-    return f"{error.sqlstate or 'connection'}: {primary}"
+    if error.diag.message_primary is None:
+        # An operational error without a server's message is the client's own word, of the connection and of no row.
+        return " ".join(str(error).split()) if isinstance(error, psycopg.OperationalError) else type(error).__name__
+    return f"{error.sqlstate}: {error.diag.message_primary}"

@@ -191,6 +191,8 @@ def accepted_of(group: type[BaseSettings], field: str) -> str:
 def _load(group: type[G]) -> G:
     try:
         return group()
+    except UnicodeError:
+        raise SettingsError(".env: its bytes are not accepted; it takes UTF-8 text") from None
     except ValidationError as error:
         raise SettingsError(_explain(group, error.errors(include_url=False)[0])) from None
 

@@ -23,7 +23,8 @@ PageId = NewType("PageId", _Id)
 EventId = NewType("EventId", _Id)
 RequestId = NewType("RequestId", _Id)
 
-Version = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+MAX_VERSION = 2**63 - 1
+Version = Annotated[int, Meta(ge=0, le=MAX_VERSION)]
 
 NAMESPACE = uuid5(NAMESPACE_DNS, "callstream")
 

@@ -24,6 +24,11 @@ def to_milliseconds(instant: datetime) -> int:
     return (instant - EPOCH) // _MILLISECOND
 
 
+def in_utc(instant: datetime | None) -> datetime | None:
+    """Return the same instant without another offset, which databases take only up to 16 hours."""
+    return instant if instant is None or instant.tzinfo is UTC else instant.astimezone(UTC)
+
+
 def format_instant(instant: datetime) -> str:
     """Return e.g. `2026-11-23T08:00:00.000Z`; any offset is converted to UTC first."""
     if instant.tzinfo is not UTC:

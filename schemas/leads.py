@@ -18,7 +18,7 @@ class LeadAdded(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     leads_phone: str
     reference_id: ReferenceId | None = None
     added_at: Instant | None = None
-    extras: dict[str, str] = {}
+    extras: dict[str, str] | None = None
 
     @property
     def reference(self) -> ReferenceId:

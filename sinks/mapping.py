@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from schemas.followups import FollowedUp
-from schemas.instants import to_milliseconds
+from schemas.instants import in_utc, to_milliseconds
 from schemas.jobs import JobAssigned, JobRecorded, StatusChanged, Turn
 from schemas.leads import LeadAdded
 from schemas.topics import FOLLOWED_UP, JOB_ASSIGNED, JOB_RECORDED, LEAD_ADDED, STATUS_CHANGED, AnyTopic
@@ -62,7 +62,7 @@ class RecordingRow(_Row, frozen=True, kw_only=True, gc=False):
     call_job_id: str
     call_task_id: str
     recording_url: str
-    recorded_at: datetime
+    recorded_at: datetime | None
 
 
 class FollowUpRow(_Row, frozen=True, kw_only=True, gc=False):
@@ -74,7 +74,7 @@ class FollowUpRow(_Row, frozen=True, kw_only=True, gc=False):
     is_interested: int
     summary: str
     analyzer: str
-    analyzed_at: datetime
+    analyzed_at: datetime | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,8 +102,8 @@ def _lead_row(event: LeadAdded) -> LeadRow:
         leads_name=event.leads_name,
         leads_phone=event.leads_phone,
         reference_id=event.reference,
-        call_time=event.added_at,
-        extras=event.extras,
+        call_time=in_utc(event.added_at),
+        extras=event.extras or {},
     )
 
 
@@ -116,13 +116,13 @@ def _status_row(event: StatusChanged) -> StatusRow:
         call_job_id=event.call_job_id,
         version=event.version,
         call_status=event.call_status,
-        planed_time=event.planed_time,
+        planed_time=in_utc(event.planed_time),
         call_task_id=event.call_task_id,
         call_conversation=event.call_conversation,
         calling_number=event.calling_number,
         failure_reason=event.failure_reason,
-        started_at=event.started_at,
-        ended_at=event.ended_at,
+        started_at=in_utc(event.started_at),
+        ended_at=in_utc(event.ended_at),
         is_terminal=event.is_terminal,
     )
 
@@ -132,7 +132,7 @@ def _recording_row(event: JobRecorded) -> RecordingRow:
         call_job_id=event.call_job_id,
         call_task_id=event.call_task_id,
         recording_url=event.recording_url,
-        recorded_at=event.recorded_at,
+        recorded_at=in_utc(event.recorded_at),
     )
 
 
@@ -144,7 +144,7 @@ def _follow_up_row(event: FollowedUp) -> FollowUpRow:
         is_interested=event.is_interested,
         summary=event.summary,
         analyzer=event.analyzer,
-        analyzed_at=event.analyzed_at,
+        analyzed_at=in_utc(event.analyzed_at),
     )
 
 

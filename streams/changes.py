@@ -13,7 +13,7 @@ from zlib import crc32
 
 import msgspec
 
-from schemas.ids import CallJobId, Version, event_id_for
+from schemas.ids import MAX_VERSION, CallJobId, Version, event_id_for
 from schemas.instants import from_milliseconds, to_milliseconds
 from schemas.jobs import ENDED_STATUSES, JobSnapshot, JobsPolled, StatusChanged
 from schemas.topics import STATUS_CHANGED
@@ -88,8 +88,11 @@ class Detection:
 
 
 def decode_row(value: bytes | None) -> PageRow:
-    """Return a stored row, or a new one; raises msgspec.DecodeError for bytes that are none."""
-    return _row_decoder.decode(value) if value else {}
+    """Return a stored row, or a new one; a row that cannot be read is rebuilt like a lost one."""
+    try:
+        return _row_decoder.decode(value) if value else {}
+    except msgspec.DecodeError:
+        return {}
 
 
 def encode_row(row: PageRow) -> bytes:
@@ -142,7 +145,7 @@ def _is_contradicted(entry: Entry, job: JobSnapshot) -> bool:
 
 def _first_seen(job: JobSnapshot, observed_at: int, policy: ChangePolicy) -> tuple[Entry, StatusChanged]:
     entry = Entry(
-        version=max(job.stored_version + 1, observed_at),
+        version=min(max(job.stored_version + 1, observed_at), MAX_VERSION),
         observed_at=observed_at,
         emitted_observed_at=observed_at,
         asserted_at=observed_at,
@@ -182,7 +185,7 @@ def _reasserted(entry: Entry, job: JobSnapshot, policy: ChangePolicy) -> StatusC
 
 def _renew(entry: Entry, job: JobSnapshot, policy: ChangePolicy) -> None:
     """Give the entry, observed just now, the next version and the job's status."""
-    entry.version = max(entry.version + 1, job.stored_version + 1, entry.observed_at)
+    entry.version = min(max(entry.version + 1, job.stored_version + 1, entry.observed_at), MAX_VERSION)
     entry.emitted_observed_at = entry.asserted_at = entry.observed_at
     entry.interval = policy.reassert_ms
     entry.previous_status, entry.status = entry.status, job.call_status

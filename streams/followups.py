@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from schemas.followups import FollowedUp, Interest, JobAnalysisRequested
-from schemas.ids import CallJobId, EventId, TaskId, event_id_for, follow_up_id_for
+from schemas.ids import MAX_VERSION, CallJobId, EventId, TaskId, event_id_for, follow_up_id_for
 from schemas.instants import from_milliseconds
 from schemas.jobs import StatusChanged, Turn
 from schemas.topics import FOLLOWED_UP
@@ -115,8 +115,11 @@ Decision = Ignore | Remember | EmitAgain | Analyze
 
 
 def decode_entry(value: bytes | None) -> Entry | None:
-    """Return a stored entry, None where there is none; raises msgspec.DecodeError for bytes that are none."""
-    return _entry_decoder.decode(value) if value else None
+    """Return a stored entry, None where there is none, or none that can be read."""
+    try:
+        return _entry_decoder.decode(value) if value else None
+    except msgspec.DecodeError:
+        return None
 
 
 def encode_entry(entry: Entry) -> bytes:
@@ -144,6 +147,7 @@ def _decide_known(entry: Entry, question: Question) -> Decision:
     """
     if question.request is not None:
         version = entry.version if question.follow_version < entry.version else question.follow_version + 1
+        version = min(version, MAX_VERSION)
         return EmitAgain(msgspec.structs.replace(entry, version=version))
     if question.status_version > entry.status_version:
         return Remember(msgspec.structs.replace(entry, status_version=question.status_version))
@@ -153,7 +157,7 @@ def _decide_known(entry: Entry, question: Question) -> Decision:
 def conclude(entry: Entry | None, question: Question, verdict: Verdict, *, analyzer: str, now_ms: int) -> Entry:
     """Return the entry after an analysis; its version is greater than any that was given or stored before."""
     return Entry(
-        version=max(entry.version + 1 if entry else 0, question.follow_version + 1, now_ms),
+        version=min(max(entry.version + 1 if entry else 0, question.follow_version + 1, now_ms), MAX_VERSION),
         status_version=max(entry.status_version if entry else 0, question.status_version),
         digest=question.digest,
         is_forced=question.is_forced,

@@ -6,8 +6,10 @@ process with status 1 and nothing acknowledged, and whoever supervises the role 
 
 import asyncio
 import gc
+import os
 import signal
 import tempfile
+import threading
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Final
@@ -19,7 +21,7 @@ from faust.worker import Worker
 
 from runtime.clock import SystemClock
 from runtime.errors import FatalError
-from runtime.kafka import make_admin
+from runtime.kafka import can_reach, make_admin
 from runtime.logs import get_logger
 from runtime.service import Service
 from runtime.settings import Settings
@@ -33,6 +35,7 @@ from streams.outbox import Outbox
 from streams.tables import CHANGES_APP, FOLLOW_UPS, FOLLOW_UPS_APP, PAGES
 
 BEAT_SECONDS: Final = 1.0
+DRAIN_SECONDS: Final = 10.0
 GC_THRESHOLD: Final = 20_000  # pages are many small objects without cycles; the default costs a tenth
 TOPICS_SECONDS: Final = 2.0
 
@@ -76,6 +79,13 @@ class StreamWorker(Worker):
         await super().on_start()
         self.add_future(self._beat())
 
+    def _on_sigterm(self) -> None:
+        """End by force where draining takes too long, as without a broker; what is not acknowledged is redone."""
+        timer = threading.Timer(DRAIN_SECONDS, os._exit, (0,))
+        timer.daemon = True
+        timer.start()
+        super()._on_sigterm()
+
     async def _beat(self) -> None:
         while not self.should_stop:
             self._service.health.beat()
@@ -108,7 +118,8 @@ def _run(
         emitter = Emitter(settings.kafka)
         wire(app, Outbox(emitter, topic_prefix + app_id))
         core = settings.core
-        checks = {"recovered": lambda: _is_recovered(app)}
+        admin = make_admin(settings.kafka)
+        checks = {"recovered": lambda: _is_recovered(app), "kafka": lambda: can_reach(admin)}
         with Service(role=app_id, host=core.http_host, port=core.http_port, checks=checks) as service:
             if _await_topics(settings, topics, service):
                 _execute(StreamWorker(app, service, loop=loop))

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
+from urllib.parse import quote_plus
 
 import orjson
 
@@ -129,6 +130,11 @@ def job_json(contact: Contact) -> str:
     }
     extras = [{"key": key, "value": value} for key, value in contact.extras.items()]
     return orjson.dumps({"contacts": [person], "extras": extras}).decode()
+
+
+def encoded_size(contact: Contact) -> int:
+    """Return how many bytes a contact takes of the query string in which AssignJobs is sent."""
+    return len(quote_plus(job_json(contact)))
 
 
 def strategy_json(options: GroupOptions) -> str:

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.assignment import AssignmentPolicy, WaitingLead, chunks, plan_wave
-from producers.cloud.payloads import Contact
+from producers.assignment import MAX_BYTES, AssignmentPolicy, WaitingLead, chunks, plan_wave
+from producers.cloud.payloads import Contact, encoded_size
 from schemas.ids import CallJobId, ReferenceId
 
 NOW = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
@@ -55,6 +55,15 @@ def test_a_reference_with_two_jobs_is_reported_and_adopted_once() -> None:
     wave = plan_wave([lead(0)], listing, POLICY, now=NOW)
     assert wave.duplicates == ["r0"]
     assert wave.adopted == {"r0": "j1"}
+
+
+def test_a_chunk_fits_into_one_call() -> None:
+    """Contacts with much to say go in smaller portions; none is left out."""
+    contacts = [Contact(reference_id=ReferenceId(f"r{n}"), name="名" * 1000, phone_number="1") for n in range(25)]
+    portions = list(chunks(contacts))
+    assert [contact for portion in portions for contact in portion] == contacts
+    assert all(sum(map(encoded_size, portion)) <= MAX_BYTES for portion in portions)
+    assert len(portions) > 1
 
 
 @given(st.integers(0, 120))

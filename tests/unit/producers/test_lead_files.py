@@ -170,6 +170,6 @@ def test_what_a_csv_writer_writes_is_read(rows: list[tuple[str, str]]) -> None:
     writer.writerows([str(number), "1", f"n{name}", note] for number, (name, note) in enumerate(rows))
     lines = BytesIO(file.getvalue().encode())
     found = [line for _, line in read_leads(lines, task_id=TASK, name="x.csv")]
-    assert [(line.leads_name, line.extras["note"]) for line in found if isinstance(line, LeadAdded)] == [
+    assert [(line.leads_name, (line.extras or {})["note"]) for line in found if isinstance(line, LeadAdded)] == [
         (f"n{name}".strip(), note.strip()) for name, note in rows
     ]

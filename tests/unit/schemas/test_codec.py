@@ -30,7 +30,8 @@ def lead_bytes(**changes: object) -> bytes:
 
 def test_unknown_fields_are_ignored_and_null_is_absent() -> None:
     """Tolerant readers: a producer may say more, and may spell absence as null."""
-    event = decode(lead_bytes(reference_id=None, added_at=None, colour={"deep": [1, "\x00"]}), LeadAdded)
+    unknown = {"deep": [1, "\x00"], "task_id": "\ud800"}
+    event = decode(lead_bytes(reference_id=None, added_at=None, extras=None, colour=unknown), LeadAdded)
     assert event == LeadAdded(task_id=TaskId("t"), leads_id=LeadId("l"), leads_name="n", leads_phone="1")
 
 
@@ -51,6 +52,8 @@ def test_the_default_reference_is_a_uuid5_of_the_compact_array() -> None:
         (lead_bytes(added_at="2026-02-30T00:00:00Z"), "$.added_at"),
         (lead_bytes(added_at="2026-02-20T00:00:00"), "$.added_at"),
         (lead_bytes(extras={"a": 1}), "$.extras"),
+        (lead_bytes(added_at="0001-01-01T00:00:00+10:00"), "$.added_at"),
+        (lead_bytes(added_at="9999-12-31T23:59:59-10:00"), "$.added_at"),
         (b'{"task_id": "t"}', "leads_id"),
     ],
 )
@@ -103,6 +106,11 @@ def test_encoding_and_decoding_are_inverse(at: datetime, text: str, version: int
     value = encode(event)
     assert decode(value, StatusChanged) == event
     assert json.loads(value)["observed_at"] == at.strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03d}Z"
+
+
+def test_extras_may_be_called_like_fields() -> None:
+    """What the script is handed is free text, whatever its keys."""
+    assert decode(lead_bytes(extras={"leads_id": "a\x00"}), LeadAdded).extras == {"leads_id": "a\ufffd"}
 
 
 def test_times_of_other_zones_are_written_in_utc() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from schemas.ids import CallJobId, CallTaskId, PageId, ReferenceId, TaskId, event_id_for
+from schemas.ids import MAX_VERSION, CallJobId, CallTaskId, PageId, ReferenceId, TaskId, event_id_for
 from schemas.instants import from_milliseconds, to_milliseconds
 from schemas.jobs import JobSnapshot, JobsPolled, StatusChanged, Turn
 from schemas.topics import STATUS_CHANGED
@@ -39,6 +39,15 @@ def test_a_new_job_is_emitted_with_what_the_database_held() -> None:
     assert event.changed == ("call_status", "call_conversation")
     [event] = detect({}, page(5, replace(JOB, stored_version=T0 * 2)), POLICY).events
     assert event.version == T0 * 2 + 1
+
+
+def test_versions_stop_at_their_end_and_unreadable_rows_are_rebuilt() -> None:
+    """A version from outside may be the greatest there is; no row that follows from it stops the reader."""
+    row: PageRow = {}
+    [event] = detect(row, page(5, replace(JOB, stored_version=MAX_VERSION)), POLICY).events
+    assert event.version == MAX_VERSION
+    assert decode_row(encode_row(row)) == row
+    assert decode_row(b"\xff no row") == {}
 
 
 def test_an_unchanged_page_emits_and_writes_nothing() -> None:
