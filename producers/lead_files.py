@@ -72,10 +72,10 @@ def _lead_from_json(line: bytes, task_id: TaskId) -> LeadAdded | Rejected:
     if fields.get("task_id") not in (None, task_id):
         return Rejected("task_id is another task's")
     event = {key: fields[key] for key in FIELDS if fields.get(key) is not None} | {"task_id": task_id}
-    extras = event.get("extras", {})
+    extras = {} if event.get("extras") is None else event["extras"]
     if isinstance(extras, dict):
         further = {key: value for key, value in fields.items() if key not in FIELDS and isinstance(value, str)}
-        event["extras"] = further | extras
+        event["extras"] = further | extras or None
     return _lead(event)
 
 
@@ -163,7 +163,7 @@ def _lead_from_row(columns: Sequence[str], values: Sequence[str], task_id: TaskI
     event: dict[str, object] = {column: cells.pop(column) for column in COLUMNS if column in cells}
     if not event.get("reference_id"):
         event.pop("reference_id", None)
-    return _lead({**event, "task_id": task_id, "extras": cells})
+    return _lead({**event, "task_id": task_id, "extras": cells or None})
 
 
 def _lead(event: Mapping[str, object]) -> LeadAdded | Rejected:
