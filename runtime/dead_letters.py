@@ -86,13 +86,18 @@ class DeadLetterOffice:
         if not batch:
             return
         self._publisher.publish(as_record(letter, group=self._group) for letter in batch)
-        for letter in batch:
-            metrics.DEAD_LETTERED.labels(letter.origin.topic, letter.kind).inc()
-            log.warning(
-                "record.dead_lettered",
-                topic=letter.origin.topic,
-                partition=letter.origin.partition,
-                offset=letter.origin.offset,
-                kind=letter.kind,
-                code=letter.code,
-            )
+        announce(batch)
+
+
+def announce(letters: Iterable[DeadLetter]) -> None:
+    """Count and log dead letters that the broker has acknowledged, by their places."""
+    for letter in letters:
+        metrics.DEAD_LETTERED.labels(letter.origin.topic, letter.kind).inc()
+        log.warning(
+            "record.dead_lettered",
+            topic=letter.origin.topic,
+            partition=letter.origin.partition,
+            offset=letter.origin.offset,
+            kind=letter.kind,
+            code=letter.code,
+        )

@@ -3,14 +3,10 @@
 from collections.abc import Iterable, Sequence
 from typing import Protocol, cast
 
-from runtime import metrics
-from runtime.dead_letters import DeadLetter, Origin, as_record
+from runtime.dead_letters import DeadLetter, Origin, announce, as_record
 from runtime.kafka import Headers, Outgoing
-from runtime.logs import get_logger
 from streams.app import HeldEvent
 from streams.emitter import Refusal, RefusedError
-
-log = get_logger(__name__)
 
 
 class Sender(Protocol):
@@ -36,15 +32,7 @@ class Outbox:
             refused = [_letter_of(refusal) for refusal in error.refusals]
             await self._send_refused(refused)
             letters = [*letters, *refused]
-        for letter in letters:
-            metrics.DEAD_LETTERED.labels(letter.origin.topic, letter.kind).inc()
-            log.warning(
-                "record.dead_lettered",
-                topic=letter.origin.topic,
-                partition=letter.origin.partition,
-                offset=letter.origin.offset,
-                kind=letter.kind,
-            )
+        announce(letters)
 
     async def _send_refused(self, letters: Sequence[DeadLetter]) -> None:
         """Send dead letters of refused records; one that is refused again, being too large, goes without its value."""
