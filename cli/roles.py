@@ -126,8 +126,9 @@ def run_record(settings: Settings) -> None:
 
 def run_monitor(settings: Settings) -> None:
     """Publish lag until a signal comes."""
-    monitor = Monitor(LagMeter(settings.kafka, GROUPS), SystemClock())
-    with _service(settings, "monitor", {"kafka": monitor.has_measured}) as service:
+    meter = LagMeter(settings.kafka, GROUPS)
+    monitor = Monitor(meter, SystemClock())
+    with _service(settings, "monitor", {"kafka": meter.ping, "measured": monitor.has_measured}) as service:
         monitor.run(service)
 
 

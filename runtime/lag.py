@@ -11,7 +11,7 @@ from datetime import datetime
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from runtime.errors import RetryableError
-from runtime.kafka import make_observer
+from runtime.kafka import can_reach, make_observer
 from runtime.settings import KafkaSettings
 from schemas.instants import to_milliseconds
 
@@ -56,6 +56,10 @@ class LagMeter:
             return [lag for group, topics in self._groups.items() for lag in self._of_group(group, topics)]
         except KafkaException as error:
             raise RetryableError(f"the lag cannot be read: {error.args[0].str()}") from error
+
+    def ping(self) -> bool:
+        """Return whether a broker answers within two seconds."""
+        return can_reach(next(iter(self._clients.values())))
 
     def close(self) -> None:
         """Close the clients."""
