@@ -19,7 +19,7 @@ from runtime.clock import SystemClock
 from sinks.migrate import migrate
 
 ROLES = ("poll", "start", "stream", "record", "sink", "monitor")
-PROCESSES = ("poll", "start", "changes", "followups", "sink")
+PROCESSES = ("poll", "start", "changes", "followups", "record", "sink")
 
 
 @contextmanager
@@ -50,6 +50,15 @@ def finish(performance: Performance, *, seconds: float) -> Summary:
     return performance.judge(duration_seconds=clock.monotonic() - begin)
 
 
+def has_every_recording(stage: Stage) -> bool:
+    """Whether exactly the answered calls have the URL of a recording."""
+    with psycopg.connect(stage.dsn) as connection:
+        row = connection.execute(
+            "select bool_and((recording_url is not null) = (call_status = 'Succeeded')) from leads_task_list"
+        ).fetchone()
+    return row == (True,)
+
+
 def kill(roles: Roles, process: str) -> None:
     """Kill one role's process as a machine that dies would."""
     assert roles.pid is not None
@@ -63,11 +72,7 @@ def test_a_thousand_leads_become_rows_that_equal_the_cloud(whole_topics: str) ->
     with performing(whole_topics, leads=1000, spread=8, recordings=True) as (stage, performance, _):
         summary = finish(performance, seconds=150)
         calls = stage.cloud.calls()
-        with psycopg.connect(stage.dsn) as connection:
-            recorded = connection.execute(
-                "select bool_and((recording_url is not null) = (call_status = 'Succeeded')) from leads_task_list"
-            ).fetchone()
-    assert recorded == (True,)
+        assert has_every_recording(stage)
     assert summary.problems == []
     assert all(summary.checks.values()), summary.checks
     assert summary.leads == 1000
@@ -80,7 +85,8 @@ def test_a_thousand_leads_become_rows_that_equal_the_cloud(whole_topics: str) ->
 @pytest.mark.parametrize("process", PROCESSES)
 def test_killing_any_role_in_the_middle_ends_with_the_same_rows(whole_topics: str, process: str) -> None:
     """SIGKILL while calls run; `run` starts it again, and nothing is lost, doubled or left."""
-    with performing(whole_topics, leads=120, spread=6) as (_, performance, roles):
+    recordings = process == "record"
+    with performing(whole_topics, leads=120, spread=6, recordings=recordings) as (stage, performance, roles):
         clock = SystemClock()
         for count, moment in enumerate(performance.watch(clock=clock, seconds=60)):
             ended = sum(task.ended for task in moment.progress)
@@ -88,7 +94,10 @@ def test_killing_any_role_in_the_middle_ends_with_the_same_rows(whole_topics: st
             if (process == "start" and count and assigned < 120) or (assigned and ended < 120):
                 kill(roles, process)
                 break
+        else:
+            pytest.fail("the calls were over before anybody was killed")
         summary = finish(performance, seconds=90)
+        assert not recordings or has_every_recording(stage)
     assert summary.problems == []
     assert all(summary.checks.values()), summary.checks
 
