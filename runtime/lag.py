@@ -11,7 +11,7 @@ from datetime import datetime
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from runtime.errors import RetryableError
-from runtime.kafka import can_reach, make_observer
+from runtime.kafka import can_reach, make_admin, make_observer
 from runtime.settings import KafkaSettings
 from schemas.instants import to_milliseconds
 
@@ -48,6 +48,7 @@ class LagMeter:
 
     def __init__(self, settings: KafkaSettings, groups: Mapping[str, tuple[str, ...]]) -> None:
         self._groups = groups
+        self._pinger = make_admin(settings)  # of its own: the others may be in the middle of a measurement
         self._clients = {group: make_observer(settings, group) for group in groups}
 
     def measure(self) -> list[PartitionLag]:
@@ -59,7 +60,7 @@ class LagMeter:
 
     def ping(self) -> bool:
         """Return whether a broker answers within two seconds."""
-        return can_reach(next(iter(self._clients.values())))
+        return can_reach(self._pinger)
 
     def close(self) -> None:
         """Close the clients."""
