@@ -1,68 +1,84 @@
 """Reading dead letters back: what lies in a `.dlq` topic, and which of it may be sent again.
 
 A letter knows its origin by its headers, so the same original record is sent once, however often it was written here.
-What was sent is known by the offsets of the replay's own group, so a replay goes on where it stopped; letters before
-that offset that were left are named in the offset's metadata.
+That letters were sent is itself written into the topic, as a receipt that names them: it is kept for as long as they
+are, while a group's offsets would be forgotten after a week without a replay.
 """
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 import orjson
-from confluent_kafka import TopicPartition
+from confluent_kafka import Message, TopicPartition
 
-from runtime.dead_letters import PREFIX, Origin
-from runtime.errors import CallstreamError
-from runtime.kafka import Outgoing, make_observer
+from runtime.dead_letters import TOO_LARGE, UNMAPPED, split_headers
+from runtime.errors import RetryableError
+from runtime.kafka import Outgoing, Publisher, as_bytes, headers_of, is_data, is_end, make_observer
 from runtime.settings import KafkaSettings
 from schemas.topics import DEAD_LETTER_SUFFIX, START_REQUESTED
 
-GROUP = "callstream-dlq-replay"
+GROUP = "callstream-dlq"
+RECEIPT = "callstream.replayed"
+READ_ALL: Final[dict[str, str | bool]] = {"enable.partition.eof": True, "auto.offset.reset": "earliest"}
 TIMEOUT_SECONDS = 10.0
-MAX_DEATHS = 3
-CHUNK = 500
-MAX_METADATA_BYTES = 4_000
+METADATA_SECONDS = 5.0
+MAX_REPLAYS = 3
+CHUNK = 100
+CHUNK_BYTES = 4 * 1024 * 1024
 START_REQUEST_AGE = timedelta(days=1)
 
+SENT_ALREADY = "the same record was sent already"
+SENT_OFTEN = f"it was sent {MAX_REPLAYS} times and died again; --force sends it"
+OLD_START = "a start request older than a day; --force sends it"
+WITHOUT_CONTENT = "it was too large for a dead letter; its content is where it came from"
+NO_RECORD = "a job that fits no page is no record of the topic; query its task again"
+BEYOND_LIMIT = "beyond --max"
 
-@dataclass(frozen=True, kw_only=True)
+Place = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FoundLetter:
-    """A dead letter as it lies in its topic: its own place, the original's bytes, and why it is here."""
+    """What is known of a dead letter without its content; `place` is its own partition and offset."""
 
-    place: Origin
+    topic: str
+    place: Place
     died_at: datetime
-    is_replayed: bool
+    origin_id: tuple[str, str, str]
+    digest: bytes
+    size: int
+    stage: str = "unknown"
+    group: str = ""
+    reason: str = ""
+    is_replayed: bool = False
+
+    @classmethod
+    def of(cls, message: Message) -> "FoundLetter":
+        """Return the letter in a record of a `.dlq` topic; what names no place as its origin is its own."""
+        topic, partition, offset = message.topic() or "", message.partition() or 0, message.offset() or 0
+        key, value = as_bytes(message.key()) or b"", as_bytes(message.value()) or b""
+        _, block = split_headers(headers_of(message))
+        named = block.get("topic", ""), block.get("partition", ""), block.get("offset", "")
+        return cls(
+            topic=topic,
+            place=(partition, offset),
+            died_at=datetime.fromtimestamp(message.timestamp()[1] / 1000, UTC),
+            origin_id=named if all(named) and not named[2].startswith("-") else (topic, str(partition), str(offset)),
+            digest=hashlib.sha256(len(key).to_bytes(8, "big") + key + value).digest(),
+            size=len(value),
+            stage=block.get("stage") or "unknown",
+            group=block.get("consumer.group", ""),
+            reason=block.get("exception.message", ""),
+        )
 
     @property
     def source(self) -> str:
         """The topic that it came from."""
-        return self.place.topic.removesuffix(DEAD_LETTER_SUFFIX)
-
-    @property
-    def origin_id(self) -> tuple[str, str, str]:
-        """Topic, partition and offset of the original; the letter's own where the headers are missing."""
-        named = tuple(self.error(name) for name in ("topic", "partition", "offset"))
-        if all(named):
-            return named[0], named[1], named[2]
-        return self.place.topic, str(self.place.partition), str(self.place.offset)
-
-    @property
-    def digest(self) -> bytes:
-        """What tells this record's bytes from others'."""
-        return hashlib.sha256((self.place.key or b"") + b"\0" + (self.place.value or b"")).digest()
-
-    def error(self, name: str) -> str:
-        """Return the header `__connect.errors.<name>`; empty where there is none."""
-        values = [value for header, value in self.place.headers if header == PREFIX + name]
-        return values[-1].decode("utf-8", "replace") if values else ""
-
-    def original(self) -> Outgoing:
-        """Return the original record: key, value and headers byte for byte."""
-        headers = [(name, value) for name, value in self.place.headers if not name.startswith(PREFIX)]
-        return Outgoing(self.source, self.place.key, self.place.value, headers)
+        return self.topic.removesuffix(DEAD_LETTER_SUFFIX)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,42 +86,62 @@ class ReplayPlan:
     """What will be sent, and how many letters are left and why."""
 
     letters: tuple[FoundLetter, ...]
-    left: tuple[FoundLetter, ...]
     skipped: Counter[str]
 
 
 def plan_replay(
     letters: Sequence[FoundLetter], *, now: datetime, limit: int | None = None, force: bool = False
 ) -> ReplayPlan:
-    """Choose at most `limit` letters; left are repeats, and without `force` frequent deaths and old start requests."""
-    deaths = Counter(letter.digest for letter in {letter.origin_id: letter for letter in letters}.values())
-    seen = {letter.origin_id for letter in letters if letter.is_replayed}
+    """Choose at most `limit` letters; left are repeats, and without `force` frequent deaths and old start requests.
+
+    How old a request is says its first death: what is sent again and dies again grows no younger.
+    """
+    sent = {letter.origin_id: letter.digest for letter in letters if letter.is_replayed}
+    replays = Counter(sent.values())
+    first_deaths: dict[bytes, datetime] = {}
+    for letter in letters:
+        first_deaths[letter.digest] = min(letter.died_at, first_deaths.get(letter.digest, letter.died_at))
+    taken = set(sent)
     chosen: list[FoundLetter] = []
     skipped: Counter[str] = Counter()
     for letter in letters:
         if letter.is_replayed:
             continue
-        if letter.origin_id in seen:
-            skipped["the same record was sent already"] += 1
-        elif not force and deaths[letter.digest] >= MAX_DEATHS:
-            skipped[f"it has died {MAX_DEATHS} times or more; --force sends it"] += 1
-        elif not force and letter.source == START_REQUESTED.name and now - letter.died_at > START_REQUEST_AGE:
-            skipped["a start request older than a day; --force sends it"] += 1
+        is_old_start = letter.source == START_REQUESTED.name and now - first_deaths[letter.digest] > START_REQUEST_AGE
+        if letter.origin_id in taken:
+            skipped[SENT_ALREADY] += 1
+        elif letter.stage == TOO_LARGE:
+            skipped[WITHOUT_CONTENT] += 1
+        elif letter.stage == UNMAPPED:
+            skipped[NO_RECORD] += 1
+        elif not force and replays[letter.digest] >= MAX_REPLAYS:
+            skipped[SENT_OFTEN] += 1
+        elif not force and is_old_start:
+            skipped[OLD_START] += 1
         elif limit is not None and len(chosen) >= limit:
-            break
+            skipped[BEYOND_LIMIT] += 1
         else:
-            seen.add(letter.origin_id)
+            taken.add(letter.origin_id)
             chosen.append(letter)
-    left = [letter for letter in letters if not letter.is_replayed and letter.origin_id not in seen]
-    return ReplayPlan(letters=tuple(chosen), left=tuple(left), skipped=skipped)
+    return ReplayPlan(letters=tuple(chosen), skipped=skipped)
+
+
+def original_of(message: Message) -> Outgoing:
+    """Return the original record of a dead letter: key, value and headers byte for byte."""
+    headers, _ = split_headers(headers_of(message))
+    topic = (message.topic() or "").removesuffix(DEAD_LETTER_SUFFIX)
+    return Outgoing(topic, as_bytes(message.key()), as_bytes(message.value()), headers)
 
 
 class DeadLetterBox:
-    """The dead letters of one topic, as they lie there when it is opened; use as a context."""
+    """The dead letters of one topic, as they lie there when they are read; use as a context.
+
+    Raises RetryableError where the broker is away.
+    """
 
     def __init__(self, settings: KafkaSettings, topic: str) -> None:
         self.topic = topic if topic.endswith(DEAD_LETTER_SUFFIX) else topic + DEAD_LETTER_SUFFIX
-        self._consumer = make_observer(settings, GROUP)
+        self._consumer = make_observer(settings, GROUP, **READ_ALL)
 
     def __enter__(self) -> "DeadLetterBox":
         return self
@@ -115,47 +151,89 @@ class DeadLetterBox:
 
     def exists(self) -> bool:
         """Return whether the topic is there."""
-        return self.topic in self._consumer.list_topics(timeout=TIMEOUT_SECONDS).topics
+        return self.topic in self._consumer.list_topics(timeout=METADATA_SECONDS).topics
 
     def read(self) -> list[FoundLetter]:
         """Return every letter, partition by partition in order; blocks until all are read."""
         partitions = self._consumer.list_topics(self.topic, timeout=TIMEOUT_SECONDS).topics[self.topic].partitions
-        asked = [TopicPartition(self.topic, partition) for partition in sorted(partitions)]
-        found: list[FoundLetter] = []
-        for done in self._consumer.committed(asked, timeout=TIMEOUT_SECONDS):
-            left = frozenset(orjson.loads(done.metadata)) if done.metadata else frozenset()
-            found += self._read_partition(done.partition, done.offset, left)
-        return found
+        letters: list[FoundLetter] = []
+        replayed: set[Place] = set()
+        for message in self._scan(dict.fromkeys(partitions, 0)):
+            match headers_of(message):
+                case ((name, bytes(places)),) if name == RECEIPT:  # a letter has our block, and so more headers
+                    replayed.update(map(tuple, orjson.loads(places)))
+                case _:
+                    letters.append(FoundLetter.of(message))
+        letters.sort(key=lambda letter: letter.place)
+        return [replace(letter, is_replayed=letter.place in replayed) for letter in letters]
 
-    def mark_replayed(self, plan: ReplayPlan) -> None:
-        """Remember what was sent; raises CallstreamError where more letters were left than can be remembered."""
+    def replay(self, letters: Sequence[FoundLetter], publisher: Publisher) -> Iterator[int]:
+        """Send the originals of `letters`, and a receipt after each hundred; yields how many are sent.
+
+        Those of one partition are sent in their order. If it ends in between, what was sent without a receipt is sent
+        again by the next replay.
+        """
+        sent = 0
+        for chunk in _chunks(self._fetch(letters)):
+            publisher.publish(map(original_of, chunk))
+            receipt = orjson.dumps([(message.partition(), message.offset()) for message in chunk])
+            publisher.publish([Outgoing(self.topic, None, None, [(RECEIPT, receipt)])])
+            sent += len(chunk)
+            yield sent
+
+    def _fetch(self, letters: Sequence[FoundLetter]) -> Iterator[Message]:
+        """Yield the records of letters."""
+        wanted = {letter.place for letter in letters}
+        begins: dict[int, int] = {}
+        for partition, offset in wanted:
+            begins[partition] = min(offset, begins.get(partition, offset))
+        for message in self._scan(begins):
+            place = message.partition() or 0, message.offset() or 0
+            if place in wanted:
+                wanted.remove(place)
+                yield message
+            if not wanted:
+                return
+
+    def _scan(self, begins: Mapping[int, int]) -> Iterator[Message]:
+        """Yield the records that are there now, from an offset of each partition; each partition's in order.
+
+        All are read at once: one after the other, each would wait for the end of the one before.
+        """
         ends: dict[int, int] = {}
-        for letter in plan.letters:
-            ends[letter.place.partition] = max(ends.get(letter.place.partition, 0), letter.place.offset + 1)
-        for partition, end in ends.items():
-            places = [letter.place for letter in plan.left]
-            left = [place.offset for place in places if place.partition == partition and place.offset < end]
-            metadata = orjson.dumps(left).decode()
-            if len(metadata) > MAX_METADATA_BYTES:
-                raise CallstreamError(f"{len(left)} letters were left; send them with --force or replay fewer at once")
-            offset = TopicPartition(self.topic, partition, end, metadata)
-            self._consumer.commit(offsets=[offset], asynchronous=False)
+        assigned: list[TopicPartition] = []
+        for partition, begin in begins.items():
+            place = TopicPartition(self.topic, partition)
+            low, end = self._consumer.get_watermark_offsets(place, timeout=TIMEOUT_SECONDS)
+            if max(low, begin) < end:
+                ends[partition] = end
+                assigned.append(TopicPartition(self.topic, partition, max(low, begin)))
+        self._consumer.assign(assigned)
+        try:
+            while ends:
+                message = self._consumer.poll(TIMEOUT_SECONDS)
+                if message is None:
+                    raise RetryableError(f"the broker does not go on with {self.topic}")
+                partition, offset = message.partition() or 0, message.offset() or 0
+                if is_end(message):
+                    ends.pop(partition, None)
+                elif is_data(message) and offset < ends.get(partition, 0):
+                    if offset == ends[partition] - 1:
+                        del ends[partition]
+                    yield message
+        finally:
+            self._consumer.unassign()
 
-    def _read_partition(self, partition: int, committed: int, left: frozenset[int]) -> list[FoundLetter]:
-        place = TopicPartition(self.topic, partition)
-        low, end = self._consumer.get_watermark_offsets(place, timeout=TIMEOUT_SECONDS)
-        found: list[FoundLetter] = []
-        if low == end:
-            return found
-        self._consumer.assign([TopicPartition(self.topic, partition, low)])
-        position = low
-        while position < end:
-            for message in self._consumer.consume(min(CHUNK, end - position), 1.0):
-                if message.error() is None:
-                    origin = Origin.of(message)
-                    position = origin.offset + 1
-                    died_at = datetime.fromtimestamp(message.timestamp()[1] / 1000, UTC)
-                    is_replayed = origin.offset < committed and origin.offset not in left
-                    found.append(FoundLetter(place=origin, died_at=died_at, is_replayed=is_replayed))
-        self._consumer.unassign()
-        return found
+
+def _chunks(messages: Iterator[Message]) -> Iterator[list[Message]]:
+    """Yield messages in groups of CHUNK, or fewer where they are large."""
+    chunk: list[Message] = []
+    size = 0
+    for message in messages:
+        chunk.append(message)
+        size += len(message.value() or b"")
+        if len(chunk) >= CHUNK or size >= CHUNK_BYTES:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk

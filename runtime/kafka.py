@@ -5,10 +5,12 @@ default agrees with them only by chance. Nothing is called sent before the broke
 """
 
 import logging
+import re
 import threading
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, TypeVar, cast
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from functools import cache, lru_cache
+from typing import Any, NamedTuple, TypeVar, cast
 
 import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
@@ -24,11 +26,15 @@ from schemas.instants import format_instant
 from schemas.topics import DEAD_LETTER_HEADROOM_BYTES, MAX_RECORD_BYTES, Topic
 
 E = TypeVar("E", bound=msgspec.Struct)
-Headers = Sequence[tuple[str, bytes]]
+Headers = Sequence[tuple[str, bytes | None]]
 Config = dict[str, str | int | float | bool]
+Report = Callable[[KafkaError | None, Message], None]
 
 SESSION_TIMEOUT_MS = 10_000
 PING_SECONDS = 2.0
+CHECK_SECONDS = 3.0
+QUEUE_FULL_SECONDS = 0.01
+PARTITION_BY_KEY = -1
 REJECTED = frozenset(
     {
         KafkaError.MSG_SIZE_TOO_LARGE,
@@ -38,19 +44,21 @@ REJECTED = frozenset(
         KafkaError.INVALID_TIMESTAMP,
     }
 )
+UNREADABLE = frozenset({KafkaError._BAD_COMPRESSION, KafkaError._BAD_MSG})  # noqa: SLF001 - their names
+UNREADABLE_HEADER = "callstream.unreadable"
 
 log = get_logger(__name__)
 _library_log = logging.getLogger("rdkafka")
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """A record to be sent, as bytes."""
+class Outgoing(NamedTuple):
+    """A record to be sent, as bytes; its key chooses the partition unless one is given."""
 
     topic: str
     key: bytes | None
     value: bytes | None
-    headers: Headers = field(default=())
+    headers: Headers = ()
+    partition: int = PARTITION_BY_KEY
 
 
 def client_config(settings: KafkaSettings) -> Config:
@@ -96,6 +104,7 @@ def consumer_config(settings: Settings, group: str, **overrides: str | float | b
         "queued.max.messages.kbytes": 8_192,
         "queued.min.messages": 10_000,
         "fetch.queue.backoff.ms": 50,
+        "enable.partition.eof": True,
         **overrides,
     }
     if settings.core.instance_id:
@@ -113,9 +122,10 @@ def make_producer(settings: KafkaSettings, **overrides: str | float | bool) -> P
     return Producer(producer_config(settings, **overrides), logger=_library_log)
 
 
-def make_observer(settings: KafkaSettings, group: str) -> Consumer:
+def make_observer(settings: KafkaSettings, group: str, **overrides: str | float | bool) -> Consumer:
     """Return a client that speaks of `group`, its offsets and its topics, without joining it."""
-    return Consumer(client_config(settings) | {"group.id": group, "enable.auto.commit": False}, logger=_library_log)
+    config = client_config(settings) | {"group.id": group, "enable.auto.commit": False, **overrides}
+    return Consumer(config, logger=_library_log)
 
 
 def make_admin(settings: KafkaSettings) -> AdminClient:
@@ -132,31 +142,95 @@ def can_reach(client: Producer | Consumer | AdminClient) -> bool:
     return True
 
 
+def connection_problem(settings: KafkaSettings) -> str:
+    """Return why no broker lets us in, in a sentence; empty where one answers within a few seconds.
+
+    The call that fails says only that it did; the reason (a certificate, a password, a name that does not resolve) is
+    what the client reports beside it.
+    """
+    seen: list[KafkaError] = []
+    config = {**client_config(settings), "error_cb": seen.append}
+    admin = AdminClient(cast(Config, config), logger=_library_log)  # its types know no callbacks
+    try:
+        admin.list_topics(timeout=CHECK_SECONDS)
+    except KafkaException:
+        admin.poll(0)
+        reasons = [error.str() for error in seen if error.code() != KafkaError._ALL_BROKERS_DOWN]  # noqa: SLF001 - its name
+        if reasons:
+            return re.sub(r" \(after \d+ms in state \w+\)$", "", reasons[0])
+        return f"nobody answers at {settings.bootstrap_servers} by the security protocol {settings.security_protocol}"
+    return ""
+
+
 def is_data(message: Message) -> bool:
-    """Return whether `message` is a record; a client's own error events are logged and are none."""
+    """Return whether `message` is a record; a client's own error events are logged and are none.
+
+    Raises KafkaException where the client says that it is finished, as when a broker that came back has fenced a static
+    member: it would go on without error and without a record for ever, so the role has to end and be started again.
+    """
     error = message.error()
-    if error is not None:
-        log.warning("kafka.consumer_event", error=error.name())
+    if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - its name
+        log.warning("kafka.consumer_event", error=error.name(), reason=error.str())
+        if error.fatal():
+            raise KafkaException(error)
     return error is None
+
+
+def is_end(message: Message) -> bool:
+    """Return whether this is no record, but the client's word that a partition has no more for now.
+
+    Its offset is where to go on: behind the last record, and behind the marks that a producer's transactions left.
+    """
+    error = message.error()
+    return error is not None and error.code() == KafkaError._PARTITION_EOF  # noqa: SLF001 - its name
+
+
+def is_unreadable(message: Message) -> bool:
+    """Return whether this stands for a record that the client cannot unpack; unless told on, it tries for ever."""
+    error = message.error()
+    return error is not None and error.code() in UNREADABLE
+
+
+def in_place_of(message: Message) -> Message:
+    """Return a record without a value in the place of an unreadable one; a header says why."""
+    error = message.error()
+    why = error.str() if error is not None else ""
+    return Message(
+        topic=message.topic(),
+        partition=message.partition(),
+        offset=message.offset(),
+        headers=[(UNREADABLE_HEADER, why.encode())],
+    )
 
 
 def outgoing(topic: Topic[E], event: E, *, source: str) -> Outgoing:
     """Return `event` as a record of `topic` with CloudEvents headers; `source` names the role."""
     key, happened_at = topic.key_of(event), topic.time_of(event)
-    stamp = format_instant(happened_at) if happened_at else ""
+    stamp = _stamp(happened_at) if happened_at else ""
     event_id = (
         getattr(event, "event_id", None) or getattr(event, "request_id", None) or event_id_for(topic.name, key, stamp)
     )
-    headers = [
+    headers: Headers = (*_shared_headers(topic.name, source), ("ce_id", event_id.encode()))
+    if stamp:
+        headers = (*headers, ("ce_time", stamp.encode()))
+    return Outgoing(topic.name, key.encode(), encode(event), headers)
+
+
+@lru_cache(maxsize=64)
+def _stamp(instant: datetime) -> str:
+    """Return the text of an instant; the last ones are remembered, for all events of a page have one."""
+    return format_instant(instant)
+
+
+@cache
+def _shared_headers(topic: str, source: str) -> tuple[tuple[str, bytes], ...]:
+    """Return the headers that all records of a topic from one source have."""
+    return (
         ("ce_specversion", b"1.0"),
-        ("ce_id", str(event_id).encode()),
-        ("ce_type", topic.name.encode()),
+        ("ce_type", topic.encode()),
         ("ce_source", f"callstream/{source}".encode()),
         ("content-type", b"application/json"),
-    ]
-    if stamp:
-        headers.append(("ce_time", stamp.encode()))
-    return Outgoing(topic.name, key.encode(), encode(event), headers)
+    )
 
 
 class Delivery:
@@ -206,7 +280,8 @@ class Publisher:
         batch = list(records)
         delivery = Delivery(len(batch))
         for record in batch:
-            self._produce(record, delivery)
+            while not enqueue(self._producer, record, delivery.report):
+                self._closing.wait(QUEUE_FULL_SECONDS)
         delivery.wait()
 
     def ping(self) -> bool:
@@ -219,26 +294,30 @@ class Publisher:
         self._thread.join()
         self._producer.flush(5)
 
-    def _produce(self, record: Outgoing, delivery: Delivery) -> None:
-        while True:
-            try:
-                self._producer.produce(
-                    record.topic,
-                    value=record.value,
-                    key=record.key,
-                    headers=list(record.headers),
-                    on_delivery=delivery.report,
-                )
-            except BufferError:
-                self._closing.wait(0.01)
-            except KafkaException as error:
-                raise error_for(error.args[0]) from None
-            else:
-                return
-
     def _poll(self) -> None:
         while not self._closing.is_set():
             self._producer.poll(0.1)
+
+
+def enqueue(producer: Producer, record: Outgoing, report: Report) -> bool:
+    """Hand a record to the producer, which will `report` on it; returns False where its queue is full.
+
+    Raises RejectedError, or RetryableError, where the client by itself will not send the record.
+    """
+    try:
+        producer.produce(
+            record.topic,
+            value=record.value,
+            key=record.key,
+            partition=record.partition,
+            headers=list(record.headers),
+            on_delivery=report,
+        )
+    except BufferError:
+        return False
+    except KafkaException as error:
+        raise error_for(error.args[0]) from None
+    return True
 
 
 def error_for(error: KafkaError) -> RejectedError | RetryableError:
@@ -248,10 +327,20 @@ def error_for(error: KafkaError) -> RejectedError | RetryableError:
     return RetryableError(error.str())
 
 
-def headers_of(message: Message) -> tuple[tuple[str, bytes], ...]:
-    """Return a record's headers in their order; a header without a value has an empty one."""
-    pairs: list[tuple[str, str | bytes | None]] = list(cast(Any, message.headers()) or ())
-    return tuple((name, as_bytes(value) or b"") for name, value in pairs)
+def headers_of(message: Message) -> tuple[tuple[str, bytes | None], ...]:
+    """Return a record's headers in their order; a header without a value, which Kafka knows, has None.
+
+    Kafka takes a name that is not UTF-8, the client library cannot give it, nor any other header of that record: they
+    are left out, and the log says of which record.
+    """
+    try:
+        pairs: list[tuple[str, str | bytes | None]] = list(cast(Any, message.headers()) or ())
+        return tuple((name, as_bytes(value)) for name, value in pairs)
+    except (SystemError, UnicodeDecodeError):  # the library sets the second, and finds it out at once or a little later
+        place = {"topic": message.topic(), "partition": message.partition(), "offset": message.offset()}
+        log.warning("kafka.headers_unreadable", **place)
+        message.set_headers([])  # or it would give its half-made list when asked again, which ends the process
+        return ()
 
 
 def as_bytes(value: str | bytes | None) -> bytes | None:

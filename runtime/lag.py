@@ -1,21 +1,36 @@
-"""Consumer lag from outside: committed offsets against what the topics hold, in records and in seconds.
+"""Consumer lag: committed offsets against what the topics hold, in records and in seconds. Pure.
 
-What a worker says of itself freezes with it, so nobody is asked but the broker. A partition never committed counts from
-its low watermark. Seconds are the age of the oldest record not yet processed, by the broker's own timestamp.
+A partition never committed counts from its low watermark, and so does one whose committed offset lies below it: what
+retention or compaction removed is not waiting for anybody. Seconds are the age of the oldest record not yet processed,
+by the broker's own timestamp.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
-
-from runtime.errors import RetryableError
-from runtime.kafka import can_reach, make_admin, make_observer
-from runtime.settings import KafkaSettings
 from schemas.instants import to_milliseconds
 
-TIMEOUT_SECONDS = 10.0
+STUCK_SECONDS = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Partition:
+    """What the broker says of a partition; `leader` is -1 where it has none."""
+
+    topic: str
+    partition: int
+    low: int
+    end: int
+    leader: int
+    replicas: tuple[int, ...]
+    in_sync: int
+
+    @property
+    def records(self) -> int:
+        """How many offsets the partition spans: its records, where nothing was compacted."""
+        return self.end - self.low
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,10 +46,14 @@ class PartitionLag:
     oldest_ms: int | None = None
 
     @property
+    def start(self) -> int:
+        """The offset that is processed next."""
+        return self.low if self.committed is None else max(self.committed, self.low)
+
+    @property
     def records(self) -> int:
         """Records not yet processed, never negative."""
-        start = self.low if self.committed is None else max(self.committed, self.low)
-        return max(0, self.end - start)
+        return max(0, self.end - self.start)
 
     def seconds(self, now: datetime) -> float:
         """Age of the oldest record not yet processed; 0 where there is none."""
@@ -43,60 +62,64 @@ class PartitionLag:
         return max(0.0, (to_milliseconds(now) - self.oldest_ms) / 1000)
 
 
-class LagMeter:
-    """Measures the lag of some groups; keeps a client per group, joins none of them."""
+@dataclass(frozen=True, kw_only=True)
+class GroupState:
+    """What the broker says of a group: `Stable`, `Empty`, `Dead`, ... or `Unknown`, and how many members it has."""
 
-    def __init__(self, settings: KafkaSettings, groups: Mapping[str, tuple[str, ...]]) -> None:
-        self._groups = groups
-        self._pinger = make_admin(settings)  # of its own: the others may be in the middle of a measurement
-        self._clients = {group: make_observer(settings, group) for group in groups}
+    group: str
+    state: str
+    members: int
 
-    def measure(self) -> list[PartitionLag]:
-        """Return the lag of every partition of every group; raises RetryableError where the broker is away."""
-        try:
-            return [lag for group, topics in self._groups.items() for lag in self._of_group(group, topics)]
-        except KafkaException as error:
-            raise RetryableError(f"the lag cannot be read: {error.args[0].str()}") from error
 
-    def ping(self) -> bool:
-        """Return whether a broker answers within two seconds."""
-        return can_reach(self._pinger)
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """One look at the broker; the partitions are those that were asked for and are there."""
 
-    def close(self) -> None:
-        """Close the clients."""
-        for client in self._clients.values():
-            client.close()
+    lags: tuple[PartitionLag, ...] = ()
+    states: tuple[GroupState, ...] = ()
+    partitions: tuple[Partition, ...] = ()
+    brokers: tuple[tuple[int, str], ...] = ()
 
-    def _of_group(self, group: str, topics: Iterable[str]) -> Iterable[PartitionLag]:
-        client = self._clients[group]
-        metadata = client.list_topics(timeout=TIMEOUT_SECONDS).topics
-        asked = [
-            TopicPartition(topic, partition)
-            for topic in topics
-            if topic in metadata
-            for partition in sorted(metadata[topic].partitions)
-        ]
-        for found in client.committed(asked, timeout=TIMEOUT_SECONDS):
-            low, end = client.get_watermark_offsets(found, timeout=TIMEOUT_SECONDS)
-            committed = found.offset if found.offset >= 0 else None
-            lag = PartitionLag(
-                group=group, topic=found.topic, partition=found.partition, low=low, end=end, committed=committed
-            )
-            yield self._with_age(client, lag) if lag.records else lag
 
-    def _with_age(self, client: Consumer, lag: PartitionLag) -> PartitionLag:
-        client.assign([TopicPartition(lag.topic, lag.partition, lag.end - lag.records)])
-        try:
-            message = client.poll(2.0)
-        finally:
-            client.unassign()
-        oldest = message.timestamp()[1] if message is not None and message.error() is None else None
-        return PartitionLag(
-            group=lag.group,
-            topic=lag.topic,
-            partition=lag.partition,
-            low=lag.low,
-            end=lag.end,
-            committed=lag.committed,
-            oldest_ms=oldest,
-        )
+class Stalls:
+    """Remembers since when each group has had something to do and committed nothing: a stuck worker looks alive."""
+
+    def __init__(self) -> None:
+        self._since: dict[tuple[str, str, int], tuple[int | None, float]] = {}
+
+    def observe(self, lags: Iterable[PartitionLag], now: float) -> dict[str, float]:
+        """Return for each group the seconds, at `now` of a steady clock, since its slowest partition last moved."""
+        longest: dict[str, float] = {}
+        for lag in lags:
+            place = (lag.group, lag.topic, lag.partition)
+            committed, since = self._since.get(place, (lag.committed, now))
+            if not lag.records or committed != lag.committed:
+                since = now
+            self._since[place] = (lag.committed, since)
+            longest[lag.group] = max(longest.get(lag.group, 0.0), now - since)
+        return longest
+
+
+class Health(StrEnum):
+    """Whether a group's work gets on."""
+
+    WORKING = "working"
+    STUCK = "stuck"
+    NOBODY = "nobody"
+    UNKNOWN = "unknown"
+
+
+def health_of(state: GroupState, stalled_seconds: float) -> tuple[Health, str]:
+    """Return a group's health and what a person reads of it; it is stuck if it has not moved for a minute."""
+    if state.state == "Unknown":
+        return Health.UNKNOWN, "the broker does not say who works"
+    if not state.members:
+        never = "nobody has worked for days, or ever" if state.state == "Dead" else "nobody works"
+        return Health.NOBODY, f"{never} ({state.state})"
+    if stalled_seconds > STUCK_SECONDS:
+        return Health.STUCK, f"stuck for {stalled_seconds:.0f} s ({state.state}, {_members(state.members)})"
+    return Health.WORKING, f"{state.state}, {_members(state.members)}"
+
+
+def _members(count: int) -> str:
+    return "1 member" if count == 1 else f"{count} members"

@@ -10,7 +10,11 @@ import sys
 import structlog
 from structlog.typing import EventDict, Processor
 
-LIBRARIES = ("aiokafka", "faust", "mode", "rdkafka", "alibabacloud", "urllib3", "asyncio", "yoyo", "pyrate_limiter")
+# Debug lines of some of them hold records and requests.
+LIBRARIES = (
+    "aiokafka", "faust", "mode", "rdkafka", "alibabacloud", "urllib3", "asyncio", "yoyo", "pyrate_limiter",
+    "openai", "httpx", "httpx2", "httpcore", "httpcore2", "psycopg",
+)  # fmt: skip
 LIBRARY_SECONDS = 10.0
 
 

@@ -1,30 +1,72 @@
 """Connections to PostgreSQL: a sized pool per role, and what its errors mean.
 
 Only SQLSTATE classes 22 and 23 speak of the data; everything else is waited out.
+
+Nothing waits for ever. A peer whose kernel is gone is noticed by TCP within 10 s. A path that acknowledges packets and
+forwards nothing (a hung proxy, a frozen server) is not, so each side has a limit of its own: the server ends a
+statement, or a transaction whose client is silent, after 20 s and lets its locks go; the client closes a connection
+that has not answered for 25 s. The server's limit is the shorter one: where it can still speak, it says why.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import TypeVar
 
 import psycopg
 from psycopg import Connection
+from psycopg.abc import PQGen
+from psycopg.pq import TransactionStatus
 from psycopg.rows import TupleRow
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from runtime import metrics
 from runtime.errors import RetryableError
+from runtime.sql import statement
+
+R = TypeVar("R")
 
 DATA_CLASSES = frozenset({"22", "23"})
 ACQUIRE_SECONDS = 5.0
 SILENCE_MS = 10_000
+STATEMENT_MS = 20_000
+ANSWER_SECONDS = 25.0
+PING_SECONDS = 3.0
+LOOK_SECONDS = 0.1
+
+
+class NoAnswerError(psycopg.OperationalError):
+    """The server did not answer in time; what it was asked may be done or not."""
+
+
+class ImpatientConnection(Connection[TupleRow]):
+    """A connection that closes itself where the server does not answer within `patience` seconds."""
+
+    patience = ANSWER_SECONDS
+
+    def wait(self, gen: PQGen[R], interval: float = LOOK_SECONDS, timeout: float | None = None) -> R:
+        """Wait as the library does, for at most `patience`; raises NoAnswerError then."""
+        try:
+            return super().wait(gen, interval, self.patience if timeout is None else timeout)
+        except psycopg.OperationalError as error:
+            if self.pgconn.transaction_status != TransactionStatus.ACTIVE:
+                raise
+            self.close()  # the answer may still come, and would be taken for the next statement's
+            raise NoAnswerError(f"no answer within {self.patience:g} s") from error
 
 
 class Database:
-    """A pool of connections under the role's name; at most `max_size` of them, none held while the server is away."""
+    """A pool of connections under the role's name; at most `max_size` of them, none held while the server is away.
 
-    def __init__(self, dsn: str, *, name: str, max_size: int = 4) -> None:
+    With `is_steady` the server plans a statement without looking at its parameters: for statements over arrays, of
+    which it would guess from their length that reading the whole table were the faster way to find their rows.
+    """
+
+    def __init__(self, dsn: str, *, name: str, max_size: int = 4, is_steady: bool = False) -> None:
         self._pool = ConnectionPool(
             dsn,
+            connection_class=ImpatientConnection,
+            configure=partial(_guard, plans="force_generic_plan" if is_steady else "auto"),
             min_size=0,
             max_size=max_size,
             open=False,
@@ -63,16 +105,31 @@ class Database:
             metrics.DATABASE_ERRORS.labels(class_of(error)).inc()
             if is_about_data(error):
                 raise
+            if isinstance(error, NoAnswerError | psycopg.errors.ReadOnlySqlTransaction):
+                # The others go the same way. Each would be waited for; or leads to a server that is the primary no
+                # more, as long as it lives, while a new one finds who is.
+                self._pool.drain()
             raise RetryableError(describe(error)) from None
 
     def ping(self) -> bool:
         """Return whether the database answers within a few seconds."""
         try:
-            with self._pool.connection(timeout=3) as connection:
-                connection.execute("select 1")
+            with self._pool.connection(timeout=PING_SECONDS) as connection:
+                connection.patience = PING_SECONDS
+                try:
+                    connection.execute("select 1")
+                    connection.rollback()
+                finally:
+                    connection.patience = ANSWER_SECONDS
         except (psycopg.Error, PoolTimeout):
             return False
         return True
+
+
+def _guard(connection: ImpatientConnection, *, plans: str) -> None:
+    limits = {"statement_ms": str(STATEMENT_MS), "silence_ms": str(STATEMENT_MS), "plans": plans}
+    connection.execute(statement("runtime", "guard_session"), limits)
+    connection.commit()
 
 
 def class_of(error: psycopg.Error) -> str:

@@ -5,18 +5,33 @@ check passes, asked every few seconds by a thread of its own, so a page never wa
 """
 
 import signal
+import socket
+import sys
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import FrameType
+from importlib.metadata import version
+from types import FrameType, MappingProxyType
 from typing import Self
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from runtime import metrics
 from runtime.clock import Clock, SystemClock
+from runtime.errors import RetryableError
 from runtime.logs import get_logger
 
 Check = Callable[[], bool]
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page that a role shows beside the three that each has; `content` is called for every request."""
+
+    content_type: str
+    content: Callable[[], bytes]
+
 
 CHECK_SECONDS = 2.0
 STUCK_SECONDS = 60.0
@@ -38,8 +53,8 @@ class Health:
         self._beat = self._clock.monotonic()
 
     def check(self) -> None:
-        """Ask every check; may block for as long as the slowest one."""
-        failing = tuple(name for name, passes in self._checks.items() if not passes())
+        """Ask every check; may block for as long as the slowest one. One that raises does not pass."""
+        failing = tuple(name for name, passes in self._checks.items() if not _passes(name, passes))
         if failing != self._failing:
             log.info("role.readiness", failing=failing)
         self._failing = failing
@@ -55,16 +70,37 @@ class Health:
         return self._failing
 
 
+def _passes(name: str, check: Check) -> bool:
+    try:
+        return check()
+    except Exception as error:  # noqa: BLE001 - whatever it was, the thread that asks must go on asking
+        log.warning("role.check_failed", check=name, error=type(error).__name__)
+        return False
+
+
 class Service:
-    """A context in which a role runs: serves HTTP, runs the checks, turns signals into `stopping`."""
+    """A context in which a role runs: serves HTTP, runs the checks, turns signals into `stopping`.
+
+    Raises RetryableError where its port is taken.
+    """
 
     def __init__(
-        self, *, role: str, host: str, port: int, checks: Mapping[str, Check], clock: Clock | None = None
+        self,
+        *,
+        role: str,
+        host: str,
+        port: int,
+        checks: Mapping[str, Check],
+        pages: Mapping[str, Page] = MappingProxyType({}),
+        clock: Clock | None = None,
     ) -> None:
         self.stopping = threading.Event()
         self.health = Health(checks, clock or SystemClock())
-        self._role = role
-        self._server = _Server((host, port), self.health)
+        metrics.BUILD.info({"role": role, "version": version("callstream")})
+        try:
+            self._server = _Server((host, port), self.health, pages)
+        except OSError as error:
+            raise RetryableError(f"nothing can listen on {host} port {port}: {error.strerror}") from error
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._server.serve_forever, name="http", daemon=True).start()
@@ -99,25 +135,38 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     allow_reuse_address = True
 
-    def __init__(self, address: tuple[str, int], health: Health) -> None:
+    def __init__(self, address: tuple[str, int], health: Health, pages: Mapping[str, Page]) -> None:
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         super().__init__(address, _Handler)
         self.health = health
+        self.pages = pages
+
+    def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002 - the library's names
+        """Say nothing of a client that went away in the middle of its answer."""
+        if not isinstance(sys.exception(), ConnectionError):
+            log.exception("http.failed")
 
 
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def do_GET(self) -> None:
-        """Answer the three pages."""
-        health = self.server.health
-        if self.path == "/metrics":
+        """Answer the three pages of every role, and its own."""
+        health, path = self.server.health, self.path.partition("?")[0]
+        if path == "/metrics":
             self._answer(200, CONTENT_TYPE_LATEST, generate_latest())
-        elif self.path == "/healthz":
+        elif path == "/healthz":
             self._say(health.is_alive, "the loop does not turn")
-        elif self.path == "/readyz":
+        elif path == "/readyz":
             self._say(not health.failing, "not ready: " + ", ".join(health.failing))
+        elif page := self.server.pages.get(path):
+            self._answer(200, page.content_type, page.content())
         else:
             self._answer(404, "text/plain", b"not found\n")
+
+    def do_HEAD(self) -> None:
+        """Answer the same without a body."""
+        self.do_GET()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name that http.server calls
         """Say nothing: a page that is asked every second is no event."""
@@ -130,4 +179,5 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)

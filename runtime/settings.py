@@ -4,7 +4,10 @@ A group is a class, a variable is a field; the README's table is checked against
 `SettingsError` with one line that names the variable, the value unless it is a secret, and what is accepted.
 """
 
-from collections.abc import Mapping
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
@@ -14,6 +17,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from runtime.errors import FatalError
+from schemas.topics import ALL
+
+TOPIC_NAMES = frozenset({name for topic in ALL for name in (topic.name, topic.dead_letters)})
 
 G = TypeVar("G", bound=BaseSettings)
 
@@ -34,8 +40,14 @@ def _check_url(value: str | None) -> str | None:
     if value is None:
         return None
     parts = urlsplit(value)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0 or any(map(str.isspace, value)):
         raise ValueError("not a URL")
+    return value
+
+
+def _check_file(value: str | None) -> str | None:
+    if value is not None and not (Path(value).is_file() and os.access(value, os.R_OK)):
+        raise ValueError("not readable")
     return value
 
 
@@ -47,19 +59,44 @@ def _parse_flag(value: object) -> object:
     return value
 
 
+def _parse_integer(value: object) -> object:
+    """Refuse what a lenient reader takes for an integer: `1.0`, `1_000`."""
+    if isinstance(value, str) and not re.fullmatch(r"\s*[+-]?[0-9]+\s*", value, re.ASCII):
+        raise ValueError("not an integer")
+    return value
+
+
+def _keep_countable(value: float) -> float:
+    """Return a duration or pace that clocks, calendars and sockets can count with; beyond a million is for ever."""
+    return min(max(value, 0.001), 1e6)
+
+
 def _split_commas(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
+def _parse_retention(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    pairs = dict(part.strip().partition("=")[::2] for part in value.split(",") if part.strip())
+    if unknown := pairs.keys() - TOPIC_NAMES:
+        raise ValueError(f"no topic: {', '.join(sorted(unknown))}")
+    return pairs
+
+
 _POSITIVE = "a finite number above 0"
-_COUNT = "an integer of 1 or more"
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, description=_POSITIVE)]
-Count = Annotated[int, Field(ge=1, description=_COUNT)]
-Port = Annotated[int, Field(ge=1, le=65535, description="a port from 1 to 65535")]
+_LARGEST = 2**31 - 1
+_COUNT = f"an integer of 1 or more, at most {_LARGEST}"
+_RETENTION = "pairs of topic and days, `topic=7`, with commas between; dead letters are topics too"
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, description=_POSITIVE), AfterValidator(_keep_countable)]
+Count = Annotated[int, BeforeValidator(_parse_integer), Field(ge=1, le=_LARGEST, description=_COUNT)]
+Port = Annotated[int, BeforeValidator(_parse_integer), Field(ge=1, le=65535, description="a port from 1 to 65535")]
 Flag = Annotated[bool, BeforeValidator(_parse_flag), Field(description="true or false")]
 Text = Annotated[str, Field(min_length=1, description="a text of at least one character")]
+Endpoint = Annotated[str | None, Field(pattern=r"^[^\s/]+$", description="a host or host:port, without a scheme")]
 Secret = Annotated[SecretStr, Field(min_length=1, description="a text of at least one character")]
 Dsn = Annotated[SecretStr, AfterValidator(_check_dsn), Field(description="a connection string that libpq parses")]
+File = Annotated[str | None, AfterValidator(_check_file), Field(description="a file that can be read")]
 HttpUrl = Annotated[str | None, AfterValidator(_check_url), Field(description="an http:// or https:// URL")]
 
 
@@ -91,7 +128,7 @@ class KafkaSettings(BaseSettings):
     ] = "SCRAM-SHA-512"
     sasl_username: Text | None = None
     sasl_password: Secret | None = None
-    ssl_ca_location: Text | None = None
+    ssl_ca_location: File = None
 
 
 class CloudSettings(BaseSettings):
@@ -103,7 +140,7 @@ class CloudSettings(BaseSettings):
     access_key_secret: Annotated[Secret | None, Field(validation_alias="ALIBABA_CLOUD_ACCESS_KEY_SECRET")] = None
     instance_id: Text | None = None
     region_id: Text = "cn-shanghai"
-    endpoint: Text | None = None
+    endpoint: Endpoint = None
     protocol: Annotated[Literal["http", "https"], Field(description="http or https")] = "https"
     max_qps: Positive = 20
     timeout_seconds: Positive = 10
@@ -121,6 +158,9 @@ class AnalysisSettings(BaseSettings):
     base_url: HttpUrl = None
     model: Text | None = None
     api_key: Secret | None = None
+    concurrency: Count = 8
+    timeout_seconds: Positive = 30
+    patience_seconds: Positive = 120
 
 
 class CoreSettings(BaseSettings):
@@ -129,6 +169,9 @@ class CoreSettings(BaseSettings):
     model_config = _config("CALLSTREAM_")
 
     topic_partitions: Count = 4
+    topic_retention_days: Annotated[
+        dict[str, Count], NoDecode, BeforeValidator(_parse_retention), Field(description=_RETENTION)
+    ] = {}
     instance_id: Text | None = None
     postgres_dsn: Dsn = SecretStr("postgresql://localhost/callstream")
     assign_settle_seconds: Positive = 10
@@ -138,6 +181,7 @@ class CoreSettings(BaseSettings):
     not_exist_seconds: Positive = 600
     park_hours: Positive = 24
     recordings_enabled: Flag = False
+    recordings_max_qps: Positive = 5
     sink_batch_rows: Count = 1000
     sink_batch_seconds: Positive = 0.2
     http_host: Text = "127.0.0.1"
@@ -164,12 +208,28 @@ class Settings(BaseModel):
     @classmethod
     def load(cls) -> Self:
         """Read the environment and `.env`; raises SettingsError for the first wrong variable."""
-        return cls(
+        settings = cls(
             kafka=_load(KafkaSettings),
             cloud=_load(CloudSettings),
             analysis=_load(AnalysisSettings),
             core=_load(CoreSettings),
         )
+        for group, field, is_missing, where in settings._missing():
+            if is_missing:
+                raise SettingsError(
+                    f"{variable_of(group, field)}: none is not accepted where {where}; "
+                    f"it takes {accepted_of(group, field)}"
+                )
+        return settings
+
+    def _missing(self) -> Iterator[tuple[type[BaseSettings], str, bool, str]]:
+        """Yield what is needed only beside another setting: its group and field, whether it is missing, and where."""
+        where = "CALLSTREAM_ANALYSIS_BASE_URL is set"
+        yield AnalysisSettings, "model", bool(self.analysis.base_url and not self.analysis.model), where
+        is_sasl = self.kafka.security_protocol.startswith("SASL")
+        where = f"CALLSTREAM_KAFKA_SECURITY_PROTOCOL is {self.kafka.security_protocol}"
+        yield KafkaSettings, "sasl_username", is_sasl and not self.kafka.sasl_username, where
+        yield KafkaSettings, "sasl_password", is_sasl and not self.kafka.sasl_password, where
 
     @property
     def dsn(self) -> str:
@@ -202,6 +262,7 @@ def _explain(group: type[BaseSettings], problem: Mapping[str, Any]) -> str:
     by_variable = {variable_of(group, name): name for name in group.model_fields}
     field = by_variable.get(location, location)
     value = problem.get("input")
-    secret = "Secret" in str(group.model_fields[field].annotation) or "Dsn" in str(group.model_fields[field].annotation)
+    is_password_shown = re.search("://.*@", str(value))
+    secret = "Secret" in str(group.model_fields[field].annotation) or is_password_shown
     shown = "the value (kept secret)" if secret else repr(value)
     return f"{variable_of(group, field)}: {shown} is not accepted; it takes {accepted_of(group, field)}"

@@ -1,13 +1,14 @@
 """Topics exist before anything runs: made as this release wants them, and what differs is named, never changed."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
 from runtime.errors import RetryableError
-from schemas.topics import ALL, DEAD_LETTER_CONFIG, JOBS_POLLED
+from schemas.topics import ALL, DAY_MS, DEAD_LETTER_CONFIG, JOBS_POLLED
 
 TIMEOUT_SECONDS = 15.0
 
@@ -29,11 +30,16 @@ class TopicReport:
     differences: tuple[str, ...]
 
 
-def wanted_topics(partitions: int) -> list[WantedTopic]:
-    """Return every topic of the contract with its dead letters."""
+def wanted_topics(partitions: int, retention_days: Mapping[str, int] = MappingProxyType({})) -> list[WantedTopic]:
+    """Return every topic of the contract with its dead letters; `retention_days` are those that differ, by topic."""
     sources = [WantedTopic(name=topic.name, partitions=partitions, config=topic.config) for topic in ALL]
     letters = [WantedTopic(name=topic.dead_letters, partitions=partitions, config=DEAD_LETTER_CONFIG) for topic in ALL]
-    return sources + letters
+    return [
+        replace(topic, config={**topic.config, "retention.ms": str(retention_days[topic.name] * DAY_MS)})
+        if topic.name in retention_days
+        else topic
+        for topic in sources + letters
+    ]
 
 
 def ensure_topics(admin: AdminClient, wanted: Sequence[WantedTopic]) -> TopicReport:
@@ -62,7 +68,7 @@ def differences(admin: AdminClient, wanted: Sequence[WantedTopic]) -> Iterator[s
         return
     metadata = admin.list_topics(timeout=TIMEOUT_SECONDS).topics
     topics = [topic for topic in wanted if topic.name in metadata]
-    yield from (f"{topic.name} is missing" for topic in wanted if topic.name not in metadata)
+    yield from (f"{topic.name} is missing, or hidden from this user" for topic in wanted if topic.name not in metadata)
     if not topics:
         return
     configs = admin.describe_configs(

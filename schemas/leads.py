@@ -1,6 +1,9 @@
 """What the CRM says of a lead."""
 
+from typing import Annotated
+
 import msgspec
+from msgspec import Meta
 
 from schemas.ids import LeadId, ReferenceId, TaskId, reference_id_for
 from schemas.instants import Instant
@@ -14,11 +17,11 @@ class LeadAdded(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     task_id: TaskId
     leads_id: LeadId
-    leads_name: str
-    leads_phone: str
+    leads_name: Annotated[str, Meta(description="The person's name.")]
+    leads_phone: Annotated[str, Meta(description="The number to call.")]
     reference_id: ReferenceId | None = None
-    added_at: Instant | None = None
-    extras: dict[str, str] | None = None
+    added_at: Annotated[Instant, Meta(description="When the lead joined; becomes call_time.")] | None = None
+    extras: Annotated[dict[str, str], Meta(description="Values for the variables of the call's script.")] | None = None
 
     @property
     def reference(self) -> ReferenceId:

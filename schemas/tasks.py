@@ -8,8 +8,12 @@ from msgspec import Meta
 from schemas.ids import CallJobId, EventId, RequestId, TaskId
 from schemas.instants import Instant
 
-TimeOfDay = Annotated[str, Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
-TaskState = Literal["starting", "calling", "paused", "cancelled", "done", "rejected"]
+RequestedAt = Annotated[Instant, Meta(description="When it was asked for.")]
+TimeOfDay = Annotated[str, Meta(description="HH:MM.")]
+TaskState = Annotated[
+    Literal["starting", "calling", "paused", "cancelled", "done", "rejected"],
+    Meta(description="What the task is doing, or that a request about it was rejected."),
+]
 
 
 class WorkingHours(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,18 +24,21 @@ class WorkingHours(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StartRequested(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Somebody wants a task's leads to be called; what is absent comes from the settings."""
+    """Somebody wants a task's leads to be called; what is absent comes from the settings.
+
+    Options that make no sense are decoded all the same: the answer to them is a `rejected` with a sentence.
+    """
 
     task_id: TaskId
     request_id: RequestId | None = None
-    requested_at: Instant | None = None
-    requested_by: str | None = None
-    name: str | None = None
-    script_id: str | None = None
-    calling_numbers: tuple[str, ...] | None = None
-    working_hours: tuple[WorkingHours, ...] | None = None
-    max_attempts_per_day: Annotated[int, Meta(ge=1, le=100)] | None = None
-    min_attempt_interval_minutes: Annotated[int, Meta(ge=1, le=1440)] | None = None
+    requested_at: RequestedAt | None = None
+    requested_by: Annotated[str, Meta(description="Who asked.")] | None = None
+    name: Annotated[str, Meta(description="A name for people.")] | None = None
+    script_id: Annotated[str, Meta(description="The cloud's script that the robot follows.")] | None = None
+    calling_numbers: Annotated[tuple[str, ...], Meta(description="Numbers to call from.")] | None = None
+    working_hours: Annotated[tuple[WorkingHours, ...], Meta(description="When people may be called.")] | None = None
+    max_attempts_per_day: Annotated[int, Meta(description="Attempts at a person a day, 1 to 100.")] | None = None
+    min_attempt_interval_minutes: Annotated[int, Meta(description="Pause between two, 1 to 1440.")] | None = None
 
 
 class QueryRequested(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -39,8 +46,8 @@ class QueryRequested(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
 
     task_id: TaskId
     request_id: RequestId | None = None
-    requested_at: Instant | None = None
-    repair: bool | None = None
+    requested_at: RequestedAt | None = None
+    repair: Annotated[bool, Meta(description="Whether every row is written again, ended or not.")] | None = None
 
 
 class TaskAnalysisRequested(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -48,8 +55,8 @@ class TaskAnalysisRequested(msgspec.Struct, frozen=True, kw_only=True, omit_defa
 
     task_id: TaskId
     request_id: RequestId | None = None
-    requested_at: Instant | None = None
-    call_job_ids: tuple[CallJobId, ...] | None = None
+    requested_at: RequestedAt | None = None
+    call_job_ids: Annotated[tuple[CallJobId, ...], Meta(description="Which jobs; else all that ended.")] | None = None
 
 
 class TaskStateChanged(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -58,6 +65,6 @@ class TaskStateChanged(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     event_id: EventId
     task_id: TaskId
     state: TaskState
-    changed_at: Instant
-    reason: str | None = None
+    changed_at: Annotated[Instant, Meta(description="When the state changed.")]
+    reason: Annotated[str, Meta(description="Why, in a sentence.")] | None = None
     request_id: RequestId | None = None

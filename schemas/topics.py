@@ -18,17 +18,22 @@ MAX_RECORD_BYTES: Final = 1_048_576
 DEAD_LETTER_HEADROOM_BYTES: Final = 65_536
 DEAD_LETTER_SUFFIX: Final = ".dlq"
 
-_DAY_MS: Final = 86_400_000
+DAY_MS: Final = 86_400_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Topic(Generic[E]):
-    """A topic, the event that it carries, the field by which records are keyed and the one that says when."""
+    """A topic, the event that it carries, the field by which records are keyed and the one that says when.
+
+    An internal one is for callstream's own processes; one with personal data holds names, numbers or what was said.
+    """
 
     name: str
     event: type[E]
     key_field: str
     time_field: str
+    is_internal: bool = False
+    has_personal_data: bool = False
     config: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -48,8 +53,9 @@ class Topic(Generic[E]):
 
 def _retained(days: int) -> dict[str, str]:
     return {
+        "cleanup.policy": "delete",
         "message.timestamp.type": "LogAppendTime",
-        "retention.ms": str(days * _DAY_MS),
+        "retention.ms": str(days * DAY_MS),
         "max.message.bytes": str(MAX_RECORD_BYTES),
     }
 
@@ -59,6 +65,7 @@ LEAD_ADDED = Topic(
     event=LeadAdded,
     key_field="reference",
     time_field="added_at",
+    has_personal_data=True,
     config=_retained(14),
 )
 START_REQUESTED = Topic(
@@ -101,6 +108,8 @@ JOBS_POLLED = Topic(
     event=JobsPolled,
     key_field="page_id",
     time_field="observed_at",
+    is_internal=True,
+    has_personal_data=True,
     config=_retained(2),
 )
 STATUS_CHANGED = Topic(
@@ -108,6 +117,7 @@ STATUS_CHANGED = Topic(
     event=StatusChanged,
     key_field="call_job_id",
     time_field="observed_at",
+    has_personal_data=True,
     config=_retained(30),
 )
 JOB_ANALYSIS_REQUESTED = Topic(
@@ -115,6 +125,8 @@ JOB_ANALYSIS_REQUESTED = Topic(
     event=JobAnalysisRequested,
     key_field="call_job_id",
     time_field="requested_at",
+    is_internal=True,
+    has_personal_data=True,
     config=_retained(7),
 )
 JOB_RECORDED = Topic(
@@ -122,6 +134,7 @@ JOB_RECORDED = Topic(
     event=JobRecorded,
     key_field="call_job_id",
     time_field="recorded_at",
+    has_personal_data=True,
     config=_retained(30),
 )
 FOLLOWED_UP = Topic(
@@ -129,6 +142,7 @@ FOLLOWED_UP = Topic(
     event=FollowedUp,
     key_field="call_job_id",
     time_field="analyzed_at",
+    has_personal_data=True,
     config=_retained(30),
 )
 
@@ -161,7 +175,8 @@ ALL: Final[tuple[AnyTopic, ...]] = (
 )
 
 DEAD_LETTER_CONFIG: Final = {
+    "cleanup.policy": "delete",
     "message.timestamp.type": "LogAppendTime",
-    "retention.ms": str(90 * _DAY_MS),
+    "retention.ms": str(90 * DAY_MS),
     "max.message.bytes": str(MAX_RECORD_BYTES + DEAD_LETTER_HEADROOM_BYTES),
 }
