@@ -1,22 +1,25 @@
 """A batch: what a flush will write, the newest record per key, and the offsets that will be done by it. Pure.
 
-The batch says whether it is full or due; the loop owns consuming, flushing and committing.
+The batch says whether it is full or due; the loop owns consuming and committing, the flusher the writing.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from datetime import datetime
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import msgspec
 
 from runtime.dead_letters import DeadLetter, Origin
-from sinks.mapping import BY_TOPIC, KINDS, Kind
+from runtime.progress import Partition
+from sinks.mapping import KINDS, LEADS, Kind
 
 Key = tuple[str, str]
 
 
-class Place(NamedTuple):
-    """Where a record lies, and the bytes of its value."""
+class Place(msgspec.Struct, frozen=True, gc=False):
+    """Where a record lies, and how many bytes its value has."""
 
     topic: str
     partition: int
@@ -24,28 +27,65 @@ class Place(NamedTuple):
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A decoded event, its kind and the bytes that it came as; these are asked for only where it cannot be applied."""
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """An event as the database will take it. `source` gives what it came as; only what cannot be applied needs that.
+
+    `row` is what its kind makes of the event for the statement's parameters. The event itself is not kept: to make all
+    of it at once, and let go of it while it is in the processor's cache, costs half of doing it for a whole batch.
+    `ended_at` is when its call ended, where it is the news of that; `expires_at` is when a record that was parked
+    becomes a dead letter.
+    """
 
     kind: Kind
-    event: msgspec.Struct
+    identity: Key
+    version: int
+    row: Any
     source: Callable[[], Origin]
+    ended_at: datetime | None = None
+    expires_at: datetime | None = None
+
+    @classmethod
+    def of(
+        cls, kind: Kind, event: msgspec.Struct, source: Callable[[], Origin], expires_at: datetime | None = None
+    ) -> "Record":
+        """Return the record of an event."""
+        identity, version = kind.identity(event), kind.version(event)
+        return cls(kind, identity, version, kind.row(event), source, kind.ended_at(event), expires_at)
 
     @property
     def origin(self) -> Origin:
         """The record as it came."""
         return self.source()
 
-    @property
-    def identity(self) -> Key:
-        """What tells this record from others of its kind in a batch."""
-        return self.kind.key(self.event), self.kind.variant(self.event)
 
-    @property
-    def version(self) -> int:
-        """How new the record is among those of its identity."""
-        return self.kind.version(self.event)
+class Portion(NamedTuple):
+    """Records of one kind in the order in which they are written, and the parameters that their statements take."""
+
+    kind: Kind
+    records: Sequence[Record]
+    parameters: Mapping[str, bytes]
+
+    @classmethod
+    def of(cls, kind: Kind, records: Sequence[Record]) -> "Portion":
+        """Return the portion of `records`."""
+        return cls(kind, records, kind.parameters([record.row for record in records]))
+
+    def halves(self) -> "tuple[Portion, Portion]":
+        """Return the two halves of a portion of at least two."""
+        middle = len(self.records) // 2
+        return Portion.of(self.kind, self.records[:middle]), Portion.of(self.kind, self.records[middle:])
+
+
+def portions_of(records: Iterable[Record]) -> list[Portion]:
+    """Return records as one portion per kind, in the order in which kinds are applied."""
+    of_kind: dict[str, list[Record]] = {kind.name: [] for kind in KINDS}
+    for record in records:
+        of_kind[record.kind.name].append(record)
+    return [
+        Portion.of(kind, sorted(of_kind[kind.name], key=lambda record: record.identity))
+        for kind in KINDS
+        if of_kind[kind.name]
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +104,7 @@ class Batch:
     opened_at: float | None = None
     records: dict[str, dict[Key, Record]] = field(default_factory=lambda: {kind.name: {} for kind in KINDS})
     letters: list[DeadLetter] = field(default_factory=list)
-    offsets: dict[tuple[str, int], int] = field(default_factory=dict)
+    offsets: dict[Partition, int] = field(default_factory=dict)
     taken: int = 0
     size: int = 0
     superseded: int = 0
@@ -73,12 +113,11 @@ class Batch:
         """Take a record; an older one of the same identity makes room for it."""
         self._account(place, now)
         of_kind, identity = self.records[record.kind.name], record.identity
-        known = of_kind.get(identity)
-        if known is not None:
+        known = of_kind.setdefault(identity, record)
+        if known is not record:
             self.superseded += 1
-            if known.version >= record.version:
-                return
-        of_kind[identity] = record
+            if known.version < record.version:
+                of_kind[identity] = record
 
     def reject(self, letter: DeadLetter, *, now: float) -> None:
         """Take a record that cannot be decoded."""
@@ -86,7 +125,7 @@ class Batch:
         self._account(Place(origin.topic, origin.partition, origin.offset, len(origin.value or b"")), now)
         self.letters.append(letter)
 
-    def forget(self, partitions: Iterable[tuple[str, int]]) -> None:
+    def forget(self, partitions: Iterable[Partition]) -> None:
         """Leave the offsets of partitions that now belong to somebody else; writing their records does no harm."""
         for partition in partitions:
             self.offsets.pop(partition, None)
@@ -99,22 +138,26 @@ class Batch:
         """Return whether no more may be added before a flush."""
         return self.taken >= policy.rows or self.size >= policy.byte_limit
 
-    def is_due(self, policy: BatchPolicy, *, now: float) -> bool:
-        """Return whether the first record has waited long enough."""
-        return self.opened_at is not None and now - self.opened_at >= policy.seconds
-
     def trigger(self, policy: BatchPolicy, *, now: float) -> str | None:
         """Return why the batch is to be flushed now, None where it is not."""
         if self.taken >= policy.rows:
             return "rows"
         if self.size >= policy.byte_limit:
             return "bytes"
-        return "age" if self.is_due(policy, now=now) else None
+        return "age" if self.opened_at is not None and now - self.opened_at >= policy.seconds else None
 
-    def of(self, kind: Kind) -> list[Record]:
-        """Return the records of a kind in the order of their keys, so that two sinks lock rows in one order."""
-        of_kind = self.records[kind.name]
-        return [of_kind[identity] for identity in sorted(of_kind)]
+    @cached_property
+    def portions(self) -> list[Portion]:
+        """What is to be written, kind by kind; sorted and joined when it is first asked for, so ask when all is in.
+
+        The order of keys makes two sinks lock rows in one order, mostly. Of leads that contradict each other the first
+        to come stays, so they keep their order.
+        """
+        return [
+            Portion.of(kind, [of_kind[identity] for identity in (of_kind if kind is LEADS else sorted(of_kind))])
+            for kind in KINDS
+            if (of_kind := self.records[kind.name])
+        ]
 
     def _account(self, place: Place, now: float) -> None:
         if self.opened_at is None:
@@ -122,8 +165,3 @@ class Batch:
         self.taken += 1
         self.size += place.size
         self.offsets[place.topic, place.partition] = place.offset + 1
-
-
-def kind_of(topic: str) -> Kind:
-    """Return the kind of record that `topic` carries; raises KeyError for a topic that the sink does not read."""
-    return BY_TOPIC[topic]

@@ -4,6 +4,7 @@ Two that migrate at once wait for each other by an advisory lock, which ends wit
 row that a killed process would leave behind.
 """
 
+import os
 from importlib import resources
 
 import psycopg
@@ -17,6 +18,7 @@ ADVISORY_LOCK = 0x63616C6C  # "call"
 
 def migrate(dsn: str) -> list[str]:
     """Apply what is missing and return its names; a migration that fails raises psycopg.Error and leaves no trace."""
+    os.environ.setdefault("USERNAME", "callstream")  # yoyo's log wants a name, and a container's user may have none
     folder = resources.files("sinks").joinpath("migrations")
     with psycopg.connect(dsn, autocommit=True) as guard, resources.as_file(folder) as path, _backend(dsn) as backend:
         guard.execute("select pg_advisory_lock(%s)", (ADVISORY_LOCK,))

@@ -5,10 +5,10 @@ insert into parked_records as p (
 select
     kind, key, variant, version, topic, partition, "offset",
     decode(record_key, 'base64'), decode(record_value, 'base64'), decode(record_headers, 'base64'),
-    now() + make_interval(secs => %(seconds)s)
+    coalesce(expires_at, now() + make_interval(secs => %(seconds)s))
 from jsonb_to_recordset(%(rows)s::jsonb) as e (
     kind text, key text, variant text, version bigint, topic text, partition integer, "offset" bigint,
-    record_key text, record_value text, record_headers text
+    record_key text, record_value text, record_headers text, expires_at timestamptz
 )
 on conflict (kind, key, variant) do update
 set
