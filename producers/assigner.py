@@ -1,19 +1,12 @@
-"""Having a task's waiting leads called: what one listing permits, a chunk at a time, and the news of it.
+"""Having a task's waiting leads called: what one whole listing permits, and the news of what the cloud has."""
 
-Nothing is sent that was not marked a moment before under a lease that holds. What the cloud refuses is halved until the
-bad contacts stand alone; whatever else goes wrong is doubt, is stored, and ends the wave.
-"""
-
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
-from producers.assignment import FRESH_SECONDS, MAX_BYTES, AssignmentPolicy, Listing, WaitingLead, chunks, plan_wave
-from producers.cloud.payloads import Contact, encoded_size
+from producers.assignment import CHUNK, AssignmentPolicy, WaitingLead, Wave, plan_wave
+from producers.sender import Sender, SendingCloud
 from producers.task_store import LeasedTask, TaskStore
-from runtime import metrics
 from runtime.clock import Clock
-from runtime.errors import RejectedError, RetryableError
 from runtime.kafka import Publisher, outgoing
 from runtime.logs import get_logger
 from schemas.ids import CallJobId, JobGroupId, ReferenceId, TaskId, event_id_for
@@ -21,32 +14,15 @@ from schemas.jobs import JobAssigned
 from schemas.topics import JOB_ASSIGNED
 
 REPEAT_SECONDS: Final = 15.0
-FORGIVE_SECONDS: Final = 600.0
-# Refusals that are not about a contact, so that halving a chunk would help nobody.
-NOT_OF_CONTACTS: Final = ("NotExist.", "LimitExceeded", "HandleJobGroupError")
+UNLISTED: Final = "the cloud said that it took it, and does not list it"
 
 log = get_logger(__name__)
 
 
-class LeaseLostError(RetryableError):
-    """Somebody else has the task, or stopped it: nothing more may be sent, and nothing was."""
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """A lead that the cloud would not take, why, and until when it is not tried again, on the monotonic clock."""
-
-    reason: str
-    until: float
-
-
-class AssigningCloud(Protocol):
+class AssigningCloud(SendingCloud, Protocol):
     """What is needed of the cloud; errors as `CloudClient` raises them."""
 
     def list_group(self, group_id: JobGroupId) -> dict[ReferenceId, list[CallJobId]]: ...  # noqa: D102
-    def assign_jobs(  # noqa: D102
-        self, group_id: JobGroupId, contacts: Sequence[Contact], *, guard: Callable[[], None]
-    ) -> None: ...
 
 
 class Assigner:
@@ -68,100 +44,48 @@ class Assigner:
         self._policy = policy
         self._clock = clock
         self._is_stopping = is_stopping
-        self._refused: dict[TaskId, dict[ReferenceId, Refusal]] = {}  # of a task: touched by who has its lease
         self._published: dict[ReferenceId, float] = {}
+        self._sizes: dict[TaskId, int] = {}
 
-    def assign(self, task: LeasedTask, group_id: JobGroupId, leads: Sequence[WaitingLead]) -> None:
-        """Adopt what the cloud has already, and send what may be sent."""
-        wave = plan_wave(
-            leads,
-            self._cloud.list_group(group_id),
-            self._policy,
-            now=task.now,
-            # Before its group is known to us, nobody of a task was ever assigned: that doubt was about the group.
-            doubt_until=task.doubt_until if task.job_group_id else None,
-            refused=frozenset(self.refusals(task.task_id)),
-        )
+    def adopt(self, task: LeasedTask, group_id: JobGroupId, leads: Iterable[WaitingLead]) -> Wave:
+        """List the group and publish which of the leads have jobs; returns what follows for the others."""
+        listing = self._cloud.list_group(group_id)
+        wave = plan_wave(leads, listing, self._policy, now=task.now, doubt_until=task.doubt_until)
         if wave.duplicates:
             log.critical("task.called_twice", task_id=task.task_id, references=len(wave.duplicates))
         self._publish_assigned(task.task_id, group_id, wave.adopted)
-        if wave.assignable:
-            sent = self._send_all(task, group_id, wave.assignable)
-            self._publish_assigned(task.task_id, group_id, _jobs_of(sent, self._cloud.list_group(group_id)))
+        return wave
 
-    def _send_all(self, task: LeasedTask, group_id: JobGroupId, contacts: Sequence[Contact]) -> set[ReferenceId]:
-        """Send contacts in chunks; stops at the first doubt. Returns the references that were sent for certain."""
-        sent: set[ReferenceId] = set()
-        for chunk in chunks(self._without_oversized(task.task_id, contacts)):
-            if self._is_stopping():
-                break
-            try:
-                sent |= self._send(task, group_id, chunk)
-            except LeaseLostError:
-                log.warning("task.lease_lost", task_id=task.task_id)
-                break
-        return sent
-
-    def _without_oversized(self, task_id: TaskId, contacts: Sequence[Contact]) -> Iterator[Contact]:
-        """Yield contacts that one call can carry; the others are refused without asking the cloud."""
-        for contact in contacts:
-            if encoded_size(contact) <= MAX_BYTES:
-                yield contact
-            else:
-                self._refuse(task_id, contact.reference_id, RejectedError("the lead is too large", code="LeadTooLarge"))
-
-    def _send(self, task: LeasedTask, group_id: JobGroupId, portion: Sequence[Contact]) -> set[ReferenceId]:
-        """Mark a portion and send it, once. What is refused whole is halved until the bad contacts stand alone."""
-        marked = self._mark(task, portion)
-        marked_at = self._clock.monotonic()
-        chunk = [contact for contact in portion if contact.reference_id in marked]
-
-        def guard() -> None:
-            """Mark again where the turn of the call was long in coming."""
-            if self._clock.monotonic() - marked_at > FRESH_SECONDS and len(self._mark(task, chunk)) != len(chunk):
-                raise LeaseLostError("a lead got a job while it waited for its turn")
-
+    def assign(self, task: LeasedTask, group_id: JobGroupId, leads: Sequence[WaitingLead]) -> None:
+        """Adopt what the cloud has already, and send what may be sent."""
+        wave = self.adopt(task, group_id, leads)
+        if not wave.assignable:
+            return
+        sender = Sender(
+            task,
+            group_id,
+            store=self._store,
+            cloud=self._cloud,
+            policy=self._policy,
+            clock=self._clock,
+            size=self._sizes.pop(task.task_id, CHUNK),
+        )
         try:
-            self._cloud.assign_jobs(group_id, chunk, guard=guard)
-        except LeaseLostError:
-            raise
-        except RejectedError as error:
-            metrics.ASSIGNMENTS.labels("refused").inc(len(chunk))
-            if (error.code or "").startswith(NOT_OF_CONTACTS):
-                raise
-            if len(chunk) == 1:
-                self._refuse(task.task_id, chunk[0].reference_id, error)
-                return set()
-            middle = len(chunk) // 2
-            return self._send(task, group_id, chunk[:middle]) | self._send(task, group_id, chunk[middle:])
-        except RetryableError:
-            metrics.ASSIGNMENTS.labels("doubtful").inc(len(chunk))
-            self._store.doubt(task.task_id, self._policy.settle.total_seconds())
-            raise
-        metrics.ASSIGNMENTS.labels("sent").inc(len(chunk))
-        return {contact.reference_id for contact in chunk}
+            sender.send(wave.assignable, self._is_stopping)
+        finally:
+            if sender.size < CHUNK:
+                self._sizes[task.task_id] = sender.size
+        listing = self._cloud.list_group(group_id)
+        listed = {reference: min(listing[reference]) for reference in sender.sent if reference in listing}
+        self._publish_assigned(task.task_id, group_id, listed)
+        self._hold_unlisted(task, [lead for reference, lead in sender.sent.items() if reference not in listed])
+        self._store.settle(task, sender.doubt_until)
 
-    def _mark(self, task: LeasedTask, portion: Sequence[Contact]) -> set[ReferenceId]:
-        """Check and renew the lease by marking; raises LeaseLostError where nothing may be sent."""
-        marked = self._store.mark(task, [contact.reference_id for contact in portion])
-        if not marked:
-            raise LeaseLostError("the task is somebody else's, or stopped")
-        return marked
-
-    def _refuse(self, task_id: TaskId, reference: ReferenceId, error: RejectedError) -> None:
-        refusal = Refusal(f"a lead was refused: {error.code}", self._clock.monotonic() + FORGIVE_SECONDS)
-        self._refused.setdefault(task_id, {})[reference] = refusal
-        log.warning("lead.refused", task_id=task_id, reference_id=reference, code=error.code)
-
-    def refusals(self, task_id: TaskId) -> Mapping[ReferenceId, Refusal]:
-        """Return the refusals of a task that still hold, and forget the others."""
-        now = self._clock.monotonic()
-        kept = {ref: refusal for ref, refusal in self._refused.get(task_id, {}).items() if refusal.until > now}
-        if kept:
-            self._refused[task_id] = kept
-        else:
-            self._refused.pop(task_id, None)
-        return kept
+    def _hold_unlisted(self, task: LeasedTask, leads: Sequence[WaitingLead]) -> None:
+        """Never send again what the cloud said to have taken: it may list it later, or under another reference."""
+        if leads:
+            self._store.hold(task.task_id, leads, reason=UNLISTED, is_taken=True)
+            log.error("leads.not_listed", task_id=task.task_id, leads=len(leads))
 
     def _publish_assigned(self, task_id: TaskId, group_id: JobGroupId, jobs: Mapping[ReferenceId, CallJobId]) -> None:
         """Say which jobs leads have; what was said moments ago is on its way and is not said again."""
@@ -193,7 +117,3 @@ class Assigner:
         now = self._clock.monotonic()
         for reference in [ref for ref, said_at in list(self._published.items()) if now - said_at >= REPEAT_SECONDS]:
             self._published.pop(reference, None)
-
-
-def _jobs_of(sent: set[ReferenceId], listing: Listing) -> dict[ReferenceId, CallJobId]:
-    return {reference: min(listing[reference]) for reference in sent if reference in listing}

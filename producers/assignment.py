@@ -1,8 +1,9 @@
 """Who may be called now: decided from what is stored and what the cloud listed. Pure.
 
 A person is never called twice. A reference that the cloud lists is adopted and never assigned. One that it does not
-list is assigned only where nothing may still be on its way: the task is not in doubt, and the lead's own mark, if it
-has one, is older than any answer and its settling can be.
+list is assigned only where nothing may still be on its way: the task is not in doubt, the lead's own mark, if it has
+one, is older than any answer and its settling can be, and nothing is held against it. A task comes into doubt before
+each call, not after it, so that a starter that dies leaves the doubt behind.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,10 +23,17 @@ Listing = Mapping[ReferenceId, Sequence[CallJobId]]
 
 @dataclass(frozen=True, kw_only=True)
 class WaitingLead:
-    """A lead without a job id; `marked_at` is when somebody set out to assign it."""
+    """A lead without a job id; `marked_at` is when somebody set out to assign it.
+
+    `digest` tells its contact from a corrected one. `is_held`: the cloud would not take this contact, or (`taken_at`)
+    said that it took it and did not list it.
+    """
 
     contact: Contact
+    digest: str = ""
     marked_at: datetime | None = None
+    is_held: bool = False
+    taken_at: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,9 +54,17 @@ class Wave:
     """What follows from one listing."""
 
     adopted: Mapping[ReferenceId, CallJobId] = field(default_factory=dict)
-    assignable: Sequence[Contact] = ()
+    assignable: Sequence[WaitingLead] = ()
     doubtful: int = 0
     duplicates: Sequence[ReferenceId] = ()
+
+
+def needs_listing(leads: Iterable[WaitingLead], policy: AssignmentPolicy, *, now: datetime) -> bool:
+    """Return whether the cloud must be asked about any of these leads.
+
+    It need not be for leads that are held: of those that it said to have taken, only for as long as they may appear.
+    """
+    return any(not lead.is_held or (lead.taken_at and now < lead.taken_at + policy.certainty) for lead in leads)
 
 
 def plan_wave(
@@ -58,14 +74,10 @@ def plan_wave(
     *,
     now: datetime,
     doubt_until: datetime | None = None,
-    refused: frozenset[ReferenceId] = frozenset(),
 ) -> Wave:
-    """Divide leads into those that the cloud has, those that may be assigned, and those that must wait.
-
-    `refused` are references that the cloud would not take a moment ago.
-    """
+    """Divide leads into those that the cloud has, those that may be assigned, and those that must wait."""
     adopted: dict[ReferenceId, CallJobId] = {}
-    assignable: list[Contact] = []
+    assignable: list[WaitingLead] = []
     doubtful = 0
     for lead in leads:
         reference = lead.contact.reference_id
@@ -74,8 +86,8 @@ def plan_wave(
             adopted[reference] = min(jobs)
         elif _is_in_doubt(lead, policy, now=now, doubt_until=doubt_until):
             doubtful += 1
-        elif reference not in refused:
-            assignable.append(lead.contact)
+        elif not lead.is_held:
+            assignable.append(lead)
     return Wave(
         adopted=adopted,
         assignable=assignable,
@@ -84,16 +96,24 @@ def plan_wave(
     )
 
 
-def chunks(contacts: Iterable[Contact], size: int = CHUNK, max_bytes: int = MAX_BYTES) -> Iterator[list[Contact]]:
-    """Yield contacts in the portions in which they are assigned: so many at most, and so many bytes of a query."""
-    chunk: list[Contact] = []
+def problem_of(contact: Contact) -> str | None:
+    """Return why no call could carry this contact, None where one can; rows may have been edited by hand."""
+    extras: object = contact.extras
+    if not isinstance(extras, Mapping) or not all(isinstance(value, str) for value in extras.values()):
+        return "its extras are no object of texts"
+    return "it is too large for one call" if encoded_size(contact) > MAX_BYTES else None
+
+
+def chunks(leads: Iterable[WaitingLead], size: int = CHUNK, max_bytes: int = MAX_BYTES) -> Iterator[list[WaitingLead]]:
+    """Yield leads in the portions in which they are assigned: so many at most, and so many bytes of a query."""
+    chunk: list[WaitingLead] = []
     filled = 0
-    for contact in contacts:
-        length = encoded_size(contact)
+    for lead in leads:
+        length = encoded_size(lead.contact)
         if chunk and (len(chunk) == size or filled + length > max_bytes):
             yield chunk
             chunk, filled = [], 0
-        chunk.append(contact)
+        chunk.append(lead)
         filled += length
     if chunk:
         yield chunk

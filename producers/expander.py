@@ -1,12 +1,11 @@
 """Requests for analysis become one event per finished job, with what the database holds of it.
 
-People's requests are forced. The audit asks without force for finished jobs that have had no follow-up for a while:
-their event was lost, or parked for too long; where the follow-up is only late, the question changes nothing.
+People's requests are forced. The audit asks without force: where a follow-up is only late, that changes nothing.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -14,11 +13,9 @@ from psycopg.rows import kwargs_row
 
 from runtime.clock import Clock
 from runtime.dead_letters import Origin
-from runtime.errors import CallstreamError
 from runtime.kafka import Publisher, outgoing
 from runtime.logs import get_logger
 from runtime.postgres import Database
-from runtime.service import Service
 from runtime.sql import statement
 from schemas.followups import JobAnalysisRequested
 from schemas.ids import CallJobId, EventId, RequestId, TaskId, event_id_for
@@ -29,8 +26,6 @@ from schemas.topics import JOB_ANALYSIS_REQUESTED
 SOURCE: Final = "poll"
 FINISHED: Final = ("Succeeded", "Failed")
 CHUNK: Final = 500
-AUDIT_SECONDS: Final = 30.0
-AUDIT_AGE: Final = timedelta(seconds=60)
 
 _conversations: Final = msgspec.json.Decoder(tuple[Turn, ...])
 log = get_logger(__name__)
@@ -84,12 +79,12 @@ class Expander:
         self._database = database
         self._publisher = publisher
         self._clock = clock
-        self._audited = 0
 
-    def expand(self, event: TaskAnalysisRequested, origin: Origin) -> int:
+    def expand(self, event: TaskAnalysisRequested, origin: Origin, *, is_forced: bool = True) -> int:
         """Ask for every finished job of the task, or the named ones of them; returns how many there are.
 
-        The same request again makes the same events again, by which they are known as repeats.
+        The same request again makes the same events again, by which they are known as repeats. Without force each job
+        gets the record that it had.
         """
         asked_by = event.request_id or f"{origin.topic}/{origin.partition}/{origin.offset}"
         requested_at = event.requested_at or self._clock.now()
@@ -100,7 +95,7 @@ class Expander:
                 job.request(
                     event_id_for(JOB_ANALYSIS_REQUESTED.name, job.call_job_id, asked_by),
                     requested_at,
-                    is_forced=True,
+                    is_forced=is_forced,
                     request_id=event.request_id,
                 )
                 for job in jobs
@@ -108,9 +103,8 @@ class Expander:
             count, after = count + len(jobs), jobs[-1].id
         return count
 
-    def audit(self) -> int:
-        """Ask for up to 500 jobs that should have a follow-up by now; the next audit goes on behind them."""
-        jobs = self._read("expand_unfollowed", {"age": AUDIT_AGE, "after": self._audited})
+    def ask_again(self, jobs: Sequence[FinishedJob]) -> None:
+        """Ask, without force, for jobs whose follow-up is missing; the same state of a row is the same question."""
         now = self._clock.now()
         self._publish(
             job.request(
@@ -122,18 +116,6 @@ class Expander:
             )
             for job in jobs
         )
-        self._audited = jobs[-1].id if len(jobs) == CHUNK else 0
-        if jobs:
-            log.info("analysis.audited", jobs=len(jobs))
-        return len(jobs)
-
-    def run(self, service: Service) -> None:
-        """Audit every 30 seconds until the service stops."""
-        while not service.wait(AUDIT_SECONDS):
-            try:
-                self.audit()
-            except CallstreamError as error:
-                log.warning("analysis.audit_failed", error=str(error))
 
     def _read(self, name: str, parameters: Mapping[str, object]) -> Sequence[FinishedJob]:
         limits = {"statuses": list(FINISHED), "limit": CHUNK}

@@ -2,12 +2,13 @@
 
 CSV has a header with leads_id, leads_name, leads_phone and perhaps reference_id; further columns are extras. JSON Lines
 has an object per line with the event's fields; further fields that are text are extras too. A quoted CSV field may
-hold line breaks; a quote that is never closed costs its own line and not the rest of the file.
+hold line breaks; a quote that is never closed costs its own line and not the rest of the file. A lead that is in the
+file already is rejected: the first one would stay anyway, and nobody would hear of the second.
 """
 
 import csv
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from itertools import chain
@@ -25,7 +26,11 @@ REQUIRED: Final = ("leads_id", "leads_name", "leads_phone")
 COLUMNS: Final = (*REQUIRED, "reference_id")
 FIELDS: Final = (*COLUMNS, "task_id", "added_at", "extras")
 MAX_JOINED_LINES: Final = 20
+MAX_LEAD_BYTES: Final = MAX_RECORD_BYTES - 4_096  # a record has a key, headers and a frame too
 UNCLOSED: Final = "a quote is not closed"
+TOO_LONG: Final = "the line is too long for a record"
+NO_TABLE: Final = "the file is neither CSV nor JSON Lines in UTF-8"
+ARRAY: Final = "the file is a JSON array; it takes one object per line"
 _BOM: Final = b"\xef\xbb\xbf"
 
 
@@ -40,18 +45,38 @@ LeadLine = tuple[int, LeadAdded | Rejected]
 NumberedLine = tuple[int, bytes]
 
 
+def bounded_lines(readline: Callable[[int], bytes]) -> Iterator[bytes]:
+    """Yield a file's lines; of one that is too long for a record only its begin, which is too long as well."""
+    while line := readline(MAX_RECORD_BYTES + 1):
+        yield line
+        while len(line) > MAX_RECORD_BYTES and not line.endswith(b"\n"):
+            line = readline(MAX_RECORD_BYTES + 1)
+
+
 def read_leads(lines: Iterable[bytes], *, task_id: TaskId, name: str = "") -> Iterator[LeadLine]:
     """Yield each line's number and its lead of the task, or why it is none; empty lines are passed over.
 
     `name` is the file's, whose suffix tells JSON Lines from CSV; otherwise the first character does. Raises nothing.
     """
+    seen: dict[str, int] = {}
+    for number, lead in _read_any(lines, task_id, name):
+        if isinstance(lead, LeadAdded) and (first := seen.setdefault(lead.leads_id, number)) != number:
+            yield number, Rejected(f"leads_id is that of line {first}")
+        else:
+            yield number, lead
+
+
+def _read_any(lines: Iterable[bytes], task_id: TaskId, name: str) -> Iterator[LeadLine]:
     numbered = ((number, line.removeprefix(_BOM) if number == 1 else line) for number, line in enumerate(lines, 1))
     filled = ((number, line) for number, line in numbered if line.strip())
     first = next(filled, None)
     if first is None:
         return
-    is_json = name.lower().endswith(JSON_SUFFIXES) or first[1].lstrip().startswith(b"{")
-    read = _read_json if is_json else _read_csv
+    begin, has_suffix = first[1].lstrip()[:1], name.lower().endswith(JSON_SUFFIXES)
+    if begin == b"[" and not has_suffix:
+        yield first[0], Rejected(ARRAY)
+        return
+    read = _read_json if has_suffix or begin == b"{" else _read_csv
     # Inside a quoted CSV field an empty line is text, so what follows is read unfiltered.
     yield from read(chain([first], numbered), task_id)
 
@@ -63,6 +88,8 @@ def _read_json(lines: Iterator[NumberedLine], task_id: TaskId) -> Iterator[LeadL
 
 
 def _lead_from_json(line: bytes, task_id: TaskId) -> LeadAdded | Rejected:
+    if len(line) > MAX_RECORD_BYTES:
+        return Rejected(TOO_LONG)
     try:
         fields = orjson.loads(line)
     except orjson.JSONDecodeError:
@@ -82,8 +109,9 @@ def _lead_from_json(line: bytes, task_id: TaskId) -> LeadAdded | Rejected:
 def _read_csv(lines: Iterator[NumberedLine], task_id: TaskId) -> Iterator[LeadLine]:
     number, line = next(lines)
     columns = _parse_record(_text(line) or "")
-    if columns is None or _problem_with(columns) is not None:
-        yield number, Rejected((columns and _problem_with(columns)) or "the header is not CSV in UTF-8")
+    problem = NO_TABLE if columns is None else _problem_with(columns)
+    if columns is None or problem is not None:
+        yield number, Rejected(problem or NO_TABLE)
         return
     names = [column.strip() for column in columns]
     for place, values in _records(lines, len(names)):
@@ -92,6 +120,8 @@ def _read_csv(lines: Iterator[NumberedLine], task_id: TaskId) -> Iterator[LeadLi
 
 def _problem_with(columns: Sequence[str]) -> str | None:
     names = [column.strip() for column in columns]
+    if len(names) == 1 and (separator := next((mark for mark in ";\t|" if mark in names[0]), None)):
+        return f"the columns of the header are separated by {separator!r}; it takes commas"
     missing = [name for name in REQUIRED if name not in names]
     if missing:
         return f"the header lacks {', '.join(missing)}"
@@ -120,6 +150,8 @@ def _take_record(lines: Iterator[NumberedLine], ahead: deque[NumberedLine], widt
     for taken in range(1, MAX_JOINED_LINES + 1):
         if len(ahead) < taken and not _pull(lines, ahead):
             break
+        if len(joined) + len(ahead[taken - 1][1]) > MAX_RECORD_BYTES:
+            return 1, TOO_LONG if taken == 1 else UNCLOSED
         text = _text(ahead[taken - 1][1])
         if text is None:
             return 1, "the line is not UTF-8" if taken == 1 else UNCLOSED
@@ -175,8 +207,8 @@ def _lead(event: Mapping[str, object]) -> LeadAdded | Rejected:
         encoded = orjson.dumps(event)
     except TypeError:
         return Rejected("the line is nested too deeply")
-    if len(encoded) > MAX_RECORD_BYTES:
-        return Rejected("the line is too long for a record")
+    if len(encoded) > MAX_LEAD_BYTES:
+        return Rejected(TOO_LONG)
     try:
         return decode(encoded, LeadAdded)
     except DecodeError as error:

@@ -14,11 +14,14 @@ from typing import Final
 from producers.cloud.payloads import MappingError, StoredJob, job_snapshot, not_existing
 from producers.schedule import EXECUTING
 from schemas.codec import encode
-from schemas.ids import CallJobId, PageId, page_id_for
+from schemas.ids import CallJobId, PageId, TaskId, page_id_for
 from schemas.jobs import ENDED_STATUSES, JobSnapshot, JobsPolled
 
 PAGE_SIZE: Final = 99
 MAX_PAGE_BYTES: Final = 700_000
+LARGEST_CHARACTER: Final = 6  # a control character, escaped
+TURN_BYTES: Final = 60  # of a turn but for its texts: names of fields and an instant; each of its two texts counts it
+JOB_BYTES: Final = 5_500  # of a job but for its texts: five ids of 128 characters, instants, numbers, names of fields
 FORGET_AFTER: Final = timedelta(hours=1)
 
 
@@ -78,40 +81,60 @@ class Answer:
 
 
 @dataclass
+class _Absence:
+    task_id: TaskId
+    since: datetime
+    asked_at: datetime
+
+
+@dataclass
 class Absences:
     """Since when the cloud has not known which job; forgetting it, by a restart, only delays the verdict."""
 
     verdict_after: timedelta
-    _since: dict[CallJobId, datetime] = field(default_factory=dict)
-    _asked_at: dict[CallJobId, datetime] = field(default_factory=dict)
+    _of: dict[CallJobId, _Absence] = field(default_factory=dict)
+
+    @property
+    def rest(self) -> timedelta:
+        """How long a job that was missing is not asked for: each costs calls, some ten until the verdict are enough."""
+        return self.verdict_after / 10
 
     def note(self, seen: Iterable[OpenRow], missing: Iterable[OpenRow], now: datetime) -> list[SeenJob]:
         """Take what a call said; returns the rows that have been missing for so long that they do not exist."""
         for row in seen:
-            self._since.pop(row.job_id, None)
-            self._asked_at.pop(row.job_id, None)
+            self._of.pop(row.job_id, None)
         gone = []
         for row in missing:
-            self._asked_at[row.job_id] = now
-            if now - self._since.setdefault(row.job_id, now) >= self.verdict_after:
+            absence = self._of.setdefault(row.job_id, _Absence(row.stored.task_id, now, now))
+            absence.asked_at = now
+            if now - absence.since >= self.verdict_after:
                 gone.append(SeenJob(row=row, snapshot=not_existing(row.stored)))
         return gone
 
+    def put_off(self, suspects: Iterable[OpenRow], now: datetime) -> None:
+        """Let suspects rest that were asked for in vain; that says nothing of whether they exist."""
+        for row in suspects:
+            if absence := self._of.get(row.job_id):  # a thread that has just seen it may have forgotten it
+                absence.asked_at = now
+
     def suspects(self, rows: Iterable[OpenRow]) -> frozenset[CallJobId]:
         """Return the jobs of `rows` that were missing when last asked for."""
-        return frozenset(row.job_id for row in rows if row.job_id in self._since)
+        return frozenset(row.job_id for row in rows if row.job_id in self._of)
 
     def resting(self, rows: Iterable[OpenRow], now: datetime) -> frozenset[CallJobId]:
-        """Return the suspects that need no asking yet: each costs calls, and some ten until the verdict are enough."""
-        rest = self.verdict_after / 10
-        return frozenset(job_id for job_id in self.suspects(rows) if now - self._asked_at[job_id] < rest)
+        """Return the suspects that need no asking yet."""
+        absences = ((row.job_id, self._of.get(row.job_id)) for row in rows)
+        return frozenset(job_id for job_id, absence in absences if absence and now - absence.asked_at < self.rest)
+
+    def doubtful(self, task_id: TaskId) -> list[CallJobId]:
+        """Return the suspects of a task."""
+        return [job_id for job_id, absence in list(self._of.items()) if absence.task_id == task_id]
 
     def forget(self, now: datetime) -> None:
         """Drop jobs that nobody has asked for since long: their rows are ended or gone."""
         limit = max(FORGET_AFTER, self.verdict_after)
-        for job_id in [job_id for job_id, asked_at in list(self._asked_at.items()) if now - asked_at > limit]:
-            self._asked_at.pop(job_id, None)
-            self._since.pop(job_id, None)
+        for job_id in [job_id for job_id, absence in list(self._of.items()) if now - absence.asked_at > limit]:
+            self._of.pop(job_id, None)
 
 
 def plan_calls(rows: Sequence[OpenRow], suspects: Collection[CallJobId] = ()) -> list[tuple[OpenRow, ...]]:
@@ -155,13 +178,21 @@ def pages_of(jobs: Iterable[SeenJob], observed_at: datetime, *, repair: bool) ->
 
 def split_page(page: JobsPolled, limit: int = MAX_PAGE_BYTES) -> Iterator[JobsPolled]:
     """Yield the page, halved under its own key until each part is within `limit` bytes or holds a single job."""
-    if len(page.jobs) <= 1 or len(encode(page)) <= limit:
+    if len(page.jobs) <= 1 or _most_bytes(page) <= limit or len(encode(page)) <= limit:
         yield page
         return
     middle = len(page.jobs) // 2
     for jobs in (page.jobs[:middle], page.jobs[middle:]):
         part = JobsPolled(page_id=page.page_id, observed_at=page.observed_at, jobs=jobs, repair=page.repair)
         yield from split_page(part, limit)
+
+
+def _most_bytes(page: JobsPolled) -> int:
+    """Return how large a page can be at most; encoding it only to know would cost as much as sending it."""
+    texts = [text for job in page.jobs for turn in job.call_conversation for text in (turn.speaker, turn.script)]
+    for job in page.jobs:
+        texts += [job.call_status, job.stored_status or "", job.calling_number or "", job.failure_reason or ""]
+    return LARGEST_CHARACTER * sum(map(len, texts)) + TURN_BYTES * len(texts) + JOB_BYTES * len(page.jobs)
 
 
 def _chunks(rows: Sequence[OpenRow]) -> list[tuple[OpenRow, ...]]:

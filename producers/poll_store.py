@@ -5,21 +5,24 @@ Each method is one transaction of one or two statements; all raise RetryableErro
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
+import msgspec
 from psycopg import Connection
-from psycopg.rows import TupleRow, dict_row, kwargs_row
+from psycopg.rows import TupleRow, dict_row
 
 from producers.cloud.payloads import StoredJob
 from producers.paging import PAGE_SIZE, OpenRow
-from producers.schedule import ASLEEP, Census, Lease
+from producers.schedule import Census, Lease, Scope, Standing
 from runtime.postgres import Database
 from runtime.sql import statement
-from schemas.ids import TaskId
+from schemas.ids import CallJobId, TaskId
 from schemas.jobs import ENDED_STATUSES
 
 LEASE: Final = timedelta(seconds=20)
 ENDED: Final = sorted(ENDED_STATUSES)
+
+_standing: Final = msgspec.json.Decoder(Standing)
 
 
 class PollStore:
@@ -30,9 +33,9 @@ class PollStore:
 
     def lease(self, owner: str, limit: int) -> Sequence[Lease]:
         """Take up to `limit` due tasks that nobody works on, and draw each one's next instant."""
-        with self._database.transaction() as connection, connection.cursor(row_factory=kwargs_row(Lease)) as cursor:
+        with self._database.transaction() as connection, connection.cursor(row_factory=dict_row) as cursor:
             parameters = {"owner": owner, "limit": limit, "lease": LEASE}
-            return cursor.execute(statement("producers", "poll_lease"), parameters).fetchall()
+            return [_lease(row) for row in cursor.execute(statement("producers", "poll_lease"), parameters)]
 
     def renew(self, lease: Lease) -> bool:
         """Keep a task for longer; returns False where somebody else has it by now."""
@@ -43,15 +46,18 @@ class PollStore:
         lease: Lease,
         delay: timedelta,
         *,
-        is_listed: bool = False,
+        standing: Standing | None = None,
         is_repaired: bool = False,
         is_done: bool = False,
     ) -> None:
-        """Give a task back, due after `delay` unless somebody asked for it meanwhile; nothing where it was lost."""
+        """Give a task back, due after `delay` unless somebody asked for it meanwhile; nothing where it was lost.
+
+        Without a standing the one before stays.
+        """
         changes = {
             "delay": delay,
             "leased_due_at": lease.due_at,
-            "listed_at": lease.observed_at if is_listed else None,
+            "standing": None if standing is None else msgspec.json.encode(standing).decode(),
             "is_repaired": is_repaired,
             "is_done": is_done,
         }
@@ -72,23 +78,19 @@ class PollStore:
             last_settled_at=max(lasts, default=None),
         )
 
-    def open_rows(self, lease: Lease) -> list[OpenRow]:
+    def rows(self, lease: Lease, scope: Scope, named: Sequence[CallJobId] = ()) -> list[OpenRow]:
         """Return the jobs to be listed, each on its page; a job that came without a page gets one first."""
         with self._database.transaction() as connection:
-            rows = _read_rows(connection, lease)
+            rows = _read_rows(connection, lease, scope, named)
             if any(page is None for *_, page in rows):
                 places = {"task_id": lease.task_id, "page_size": PAGE_SIZE}
                 connection.execute(statement("producers", "poll_give_pages"), places)
-                rows = _read_rows(connection, lease)
+                rows = _read_rows(connection, lease, scope, named)
         return [_open_row(lease, row) for row in rows]
 
-    def wake(self) -> None:
-        """Make tasks due that sleep although somebody started them again."""
-        self._change("poll_wake", {"asleep": ASLEEP / 2})
-
-    def discover(self, within: timedelta) -> None:
-        """Make every task with an open job known, and due within that time."""
-        self._change("poll_discover", {"ended": ENDED, "within": within})
+    def wake(self, shortest: timedelta) -> None:
+        """Make tasks due that somebody started or resumed since their last look."""
+        self._change("poll_wake", {"shortest": shortest})
 
     def request(self, task_id: TaskId, *, repair: bool) -> bool:
         """Make a task due at once; returns False where neither the task nor a lead of it is known."""
@@ -104,10 +106,23 @@ def _key(lease: Lease) -> dict[str, object]:
     return {"task_id": lease.task_id, "owner": lease.owner, "observed_at": lease.observed_at}
 
 
-def _read_rows(connection: Connection[TupleRow], lease: Lease) -> list[TupleRow]:
+def _lease(row: dict[str, Any]) -> Lease:
+    try:
+        standing = _standing.decode(row.pop("standing"))
+    except msgspec.DecodeError:  # somebody wrote one by hand
+        standing = Standing()
+    return Lease(standing=standing, **row)
+
+
+def _read_rows(
+    connection: Connection[TupleRow], lease: Lease, scope: Scope, named: Sequence[CallJobId]
+) -> list[TupleRow]:
     parameters = {
         "task_id": lease.task_id,
-        "everything": lease.repair_requested,
+        "everything": scope is Scope.EVERYTHING,
+        "open": scope is Scope.OPEN,
+        "moved": scope is Scope.MOVED,
+        "named": list(named),
         "ended": ENDED,
         "settled_after": lease.settled_after,
         "settled_until": lease.settled_until,

@@ -5,75 +5,72 @@ of two observations is newer. Several pollers may run: what two of them publish 
 decides. Nothing of a look is remembered before its pages are acknowledged, so a crash only repeats it.
 """
 
-import json
 import os
 import socket
-import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from datetime import timedelta
-from typing import Any, Final, Protocol, TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import replace
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, Final, Protocol
 from uuid import uuid4
 
-import orjson
-
-from producers.paging import Absences, OpenRow, SeenJob, pages_of, plan_calls, read_answer
-from producers.poll_store import PollStore
+from producers.cloud.errors import CredentialsError, ThrottledError, UnclearAnswerError
+from producers.held_calls import HeldCalls, LeaseLostError, Leases
+from producers.listing import SOURCE, Listing, Sender, StoppedError
+from producers.paging import Absences, OpenRow, SeenJob
 from producers.schedule import (
+    ASLEEP,
     Census,
+    Hours,
     Lease,
     Look,
     PollPolicy,
+    Scope,
+    Standing,
     back_off,
-    counts_agree,
     decide,
     is_done,
+    leave,
     next_look,
 )
 from runtime import metrics
 from runtime.clock import Clock
-from runtime.dead_letters import DeadLetter, DeadLetterOffice, Origin
+from runtime.dead_letters import DeadLetterOffice
 from runtime.errors import RejectedError, RetryableError
-from runtime.kafka import Publisher, outgoing
+from runtime.kafka import outgoing
 from runtime.logs import get_logger
-from runtime.postgres import Database
 from runtime.service import Service
 from runtime.settings import Settings
-from schemas.ids import CallJobId, JobGroupId, PageId, event_id_for
+from schemas.ids import CallJobId, JobGroupId, event_id_for
 from schemas.instants import to_milliseconds
 from schemas.tasks import TaskStateChanged
-from schemas.topics import JOBS_POLLED, MAX_RECORD_BYTES, TASK_STATE_CHANGED
+from schemas.topics import TASK_STATE_CHANGED
 
-SOURCE: Final = "poll"
 TASKS: Final = 4
-CALLS_PER_TASK: Final = 4
 LOOK_SECONDS: Final = 0.5
-RENEW_SECONDS: Final = 5.0
 DRAIN_SECONDS: Final = 8.0
-UNKNOWN_JOB_CODES: Final = ("NotExist.Job", "InvalidParameter")
-UNKNOWN_GROUP_CODE: Final = "NotExist.JobGroup"
-REMEMBERED_LETTERS: Final = 10_000
+WORTH_NAMING: Final = 3
 
-R = TypeVar("R")
 log = get_logger(__name__)
 
 
 class Progress(Protocol):
-    """The cloud's own counts of a job group."""
+    """What the cloud says of a job group."""
 
     @property
-    def total(self) -> int:
-        """How many jobs there are."""
+    def by_status(self) -> Mapping[str, int] | None:
+        """How many jobs have which status, for the statuses that it counts; None where it counts none."""
         ...
 
     @property
-    def by_status(self) -> Mapping[str, int]:
-        """How many of them have which status, and counts of other things."""
+    def working_hours(self) -> Sequence[Hours]:
+        """When people are called; nothing where that is not known."""
         ...
 
 
 class Cloud(Protocol):
-    """What the poller asks; both raise RetryableError or RejectedError."""
+    """What the poller asks; all raise RetryableError or RejectedError."""
 
     def list_jobs(self, ids: Sequence[CallJobId]) -> Sequence[Mapping[str, Any]]:
         """Return the jobs of at most 99 ids, in any order."""
@@ -83,13 +80,41 @@ class Cloud(Protocol):
         """Return a group's counts."""
         ...
 
+    def called_since(self, group_id: JobGroupId, since: datetime, limit: int) -> Sequence[CallJobId] | None:
+        """Return the jobs of a group that were called since then; None where they are over `limit`."""
+        ...
 
-class _StoppedError(Exception):
-    """The service stops; the look is given up and made again by whoever is next."""
 
+class Store(Leases, Protocol):
+    """Where leases and rows are; all raise RetryableError while it is away."""
 
-class _LeaseLostError(Exception):
-    """Another poller has the task by now."""
+    def lease(self, owner: str, limit: int) -> Sequence[Lease]:
+        """Take up to `limit` due tasks that nobody works on."""
+        ...
+
+    def release(
+        self,
+        lease: Lease,
+        delay: timedelta,
+        *,
+        standing: Standing | None = None,
+        is_repaired: bool = False,
+        is_done: bool = False,
+    ) -> None:
+        """Give a task back, due after `delay`."""
+        ...
+
+    def census(self, lease: Lease) -> Census:
+        """Count the rows of a task."""
+        ...
+
+    def rows(self, lease: Lease, scope: Scope, named: Sequence[CallJobId] = ()) -> Sequence[OpenRow]:
+        """Return the jobs to be listed."""
+        ...
+
+    def wake(self, shortest: timedelta) -> None:
+        """Make tasks due that somebody started since their last look."""
+        ...
 
 
 class Poller:
@@ -97,33 +122,31 @@ class Poller:
 
     def __init__(
         self,
-        database: Database,
+        store: Store,
         cloud: Cloud,
-        publisher: Publisher,
+        publisher: Sender,
         office: DeadLetterOffice,
         settings: Settings,
         clock: Clock,
     ) -> None:
         core = settings.core
-        self.store = PollStore(database)
         self.owner = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
+        self._store = store
         self._cloud = cloud
         self._publisher = publisher
-        self._office = office
         self._clock = clock
         self._policy = PollPolicy(
             shortest=timedelta(seconds=core.poll_min_seconds),
             longest=timedelta(seconds=max(core.poll_min_seconds, core.poll_max_seconds)),
         )
         self._absences = Absences(timedelta(seconds=core.not_exist_seconds))
+        self._listing = Listing(cloud, publisher, office, self._absences)
         self._failures: dict[str, int] = {}
-        self._buried: set[tuple[str, str]] = set()
-        self._stopping = threading.Event()
-        self._discover_at = self._wake_at = clock.monotonic()
+        self._wake_at = clock.monotonic()
 
     def run(self, service: Service) -> None:
         """Work until the service stops; outages of database, broker and cloud are waited out."""
-        self._stopping = service.stopping
+        self._listing.stopping = service.stopping
         executor = ThreadPoolExecutor(TASKS, thread_name_prefix="poll")
         running: set[Future[None]] = set()
         try:
@@ -139,150 +162,109 @@ class Poller:
 
     def poll_task(self, lease: Lease) -> None:
         """Look at one leased task and give it back, due again when it makes sense; a failure only makes it later."""
-        pool = ThreadPoolExecutor(CALLS_PER_TASK, thread_name_prefix="call")
         try:
-            outcome = self._work(lease, pool)
+            with HeldCalls(lease, self._store, self._clock, self._listing.stopping) as calls:
+                outcome = self._work(lease, calls)
         except (RetryableError, RejectedError) as error:
             outcome = "failed"
             self._postpone(lease, error)
-        except _LeaseLostError:
+        except LeaseLostError:
             outcome = "lost"
             log.warning("poll.lease_lost", task_id=lease.task_id)
-        except _StoppedError:
+        except StoppedError:
             outcome = "stopped"
             self._release_quietly(lease, timedelta(0))
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
         metrics.POLLS.labels(outcome).inc()
 
     def _look(self, room: int) -> Sequence[Lease]:
         """Return due tasks, at most `room`, now leased; none while the database is away."""
         now = self._clock.monotonic()
         try:
-            if now >= self._discover_at:
-                self.store.discover(self._policy.longest)
-                self._discover_at = now + self._policy.longest.total_seconds()
-                self._absences.forget(self._clock.now())
             if now >= self._wake_at:
-                self.store.wake()
+                self._store.wake(self._policy.shortest)
+                self._absences.forget(self._clock.now())
                 self._wake_at = now + self._policy.shortest.total_seconds()
-            return self.store.lease(self.owner, room) if room > 0 else ()
+            return self._store.lease(self.owner, room) if room > 0 else ()
         except RetryableError as error:
             log.warning("poll.waiting", error=str(error))
             return ()
 
-    def _work(self, lease: Lease, pool: ThreadPoolExecutor) -> str:
-        census = self.store.census(lease)
-        look = decide(lease, census, self._policy, agrees=self._ask_group(lease, census, pool))
-        jobs = self._list_jobs(lease, pool) if look.must_list else []
-        self._finish(lease, census, look, jobs)
+    def _work(self, lease: Lease, calls: HeldCalls) -> str:
+        census = self._store.census(lease)
+        group = self._ask_group(lease, census, calls)
+        look = decide(lease, census, self._policy, None if group is None else group.by_status)
+        named: Sequence[CallJobId] = self._absences.doubtful(lease.task_id)
+        if look.scope is Scope.MOVED:
+            called = self._ask_called(lease, census, calls)
+            look = look if called is not None else replace(look, scope=Scope.OPEN)
+            named = [*named, *(called or ())]
+        jobs = self._list(lease, look.scope, named, calls) if look.scope is not Scope.NOTHING or named else []
+        self._finish(lease, census, look, jobs, () if group is None else group.working_hours)
         self._failures.pop(lease.task_id, None)
-        return "listed" if look.must_list else "unchanged"
+        return look.scope.name.lower()
 
-    def _ask_group(self, lease: Lease, census: Census, pool: ThreadPoolExecutor) -> bool | None:
-        """Return whether the group's counts agree with the table's; None where that is not known or not needed."""
-        if lease.job_group_id is None or not census.open:
+    def _ask_group(self, lease: Lease, census: Census, calls: HeldCalls) -> Progress | None:
+        """Return what the cloud says of the task's group; None where that is not needed, or not understood.
+
+        Jobs are listed by their own ids, so all open ones can be without it.
+        """
+        group_id = lease.job_group_id
+        if group_id is None or not census.open:
             return None
         try:
-            (progress,) = self._wait(lease, [pool.submit(self._cloud.describe_job_group, lease.job_group_id)])
-        except RejectedError as error:
-            if error.code != UNKNOWN_GROUP_CODE:
-                raise
+            return calls.ask(lambda: self._cloud.describe_job_group(group_id))
+        except (RejectedError, UnclearAnswerError) as error:
+            log.debug("poll.group_not_counted", task_id=lease.task_id, error=str(error))
             return None
-        return counts_agree(census, progress.by_status, progress.total)
 
-    def _list_jobs(self, lease: Lease, pool: ThreadPoolExecutor) -> list[SeenJob]:
-        """List and publish what is open; returns what was seen, all of it acknowledged by the broker."""
-        rows = self.store.open_rows(lease)
-        resting = () if lease.repair_requested else self._absences.resting(rows, lease.observed_at)
-        asked = [row for row in rows if row.job_id not in resting]
-        calls = plan_calls(asked, self._absences.suspects(asked))
-        answers = self._wait(lease, [pool.submit(self._list_call, lease, call) for call in calls])
+    def _ask_called(self, lease: Lease, census: Census, calls: HeldCalls) -> Sequence[CallJobId] | None:
+        """Return the jobs that were called since the last listing; None where naming them is not worth it, or fails.
+
+        The action has a permission of its own, and all else works without. Where the cloud throttles, a listing of all
+        would make it worse.
+        """
+        group_id, limit = lease.job_group_id, census.open // WORTH_NAMING
+        if group_id is None:
+            return None
+        try:
+            return calls.ask(lambda: self._cloud.called_since(group_id, lease.called_since, limit))
+        except ThrottledError:
+            raise
+        except (RejectedError, RetryableError) as error:
+            log.warning("poll.jobs_not_named", task_id=lease.task_id, error=str(error))
+            return None
+
+    def _list(self, lease: Lease, scope: Scope, named: Sequence[CallJobId], calls: HeldCalls) -> list[SeenJob]:
+        """List and publish what the look asks for; returns what was seen, all of it acknowledged by the broker."""
+        planned = self._listing.plan(lease, self._store.rows(lease, scope, named))
+        answers = calls.ask_all([partial(self._listing.call, lease, rows) for rows in planned])
         return [job for answer in answers for job in answer]
 
-    def _list_call(self, lease: Lease, rows: Sequence[OpenRow]) -> list[SeenJob]:
-        answer = read_answer(rows, self._fetch(rows))
-        gone = self._absences.note((job.row for job in answer.seen), answer.missing, lease.observed_at)
-        seen = [*answer.seen, *gone]
-        self._publish(lease, seen)
-        for unmapped in answer.unmapped:
-            self._bury(unmapped.page_id, unmapped.job_id, _raw_bytes(unmapped.raw), unmapped.reason)
-        return seen
-
-    def _fetch(self, rows: Sequence[OpenRow]) -> list[Mapping[str, Any]]:
-        """Return the jobs that the cloud knows of `rows`; where one of them spoils the call, the others alone."""
-        try:
-            return list(self._cloud.list_jobs([row.job_id for row in rows]))
-        except RejectedError as error:
-            if not (error.code or "").startswith(UNKNOWN_JOB_CODES):
-                raise
-        if self._stopping.is_set():
-            raise _StoppedError
-        if len(rows) == 1:
-            return []
-        middle = len(rows) // 2
-        return self._fetch(rows[:middle]) + self._fetch(rows[middle:])
-
-    def _publish(self, lease: Lease, jobs: Sequence[SeenJob]) -> None:
-        records = []
-        for page in pages_of(jobs, lease.observed_at, repair=lease.repair_requested):
-            record = outgoing(JOBS_POLLED, page, source=SOURCE)
-            if record.value is not None and len(record.value) > MAX_RECORD_BYTES:
-                self._bury(page.page_id, page.jobs[0].call_job_id, record.value, "the job is too large for a record")
-            else:
-                records.append(record)
-        self._publisher.publish(records)
-
-    def _bury(self, page_id: PageId, job_id: str, value: bytes, reason: str) -> None:
-        """Make a dead letter of what no page can take, once per process for the same job and reason."""
-        if (job_id, reason) in self._buried:
-            return
-        origin = Origin(topic=JOBS_POLLED.name, partition=0, offset=-1, key=page_id.encode(), value=value)
-        exception = "callstream.MappingError"
-        try:
-            self._office.send([DeadLetter(origin=origin, kind="unmapped", reason=reason, exception=exception)])
-        except RejectedError as error:
-            log.error("poll.job_lost", call_job_id=job_id, size=len(value), code=error.code)  # noqa: TRY400 - no bug
-        if len(self._buried) < REMEMBERED_LETTERS:
-            self._buried.add((job_id, reason))
-
-    def _finish(self, lease: Lease, census: Census, look: Look, jobs: Sequence[SeenJob]) -> None:
+    def _finish(
+        self, lease: Lease, census: Census, look: Look, jobs: Sequence[SeenJob], hours: Sequence[Hours]
+    ) -> None:
         """Announce the end of a task that has come to it, and give the task back with its next due time."""
         done = is_done(lease, census)
         if done:
             self._publisher.publish([outgoing(TASK_STATE_CHANGED, _done(lease, census), source=SOURCE)])
         is_moving = look.is_moving or any(job.is_moving for job in jobs)
-        has_ended = any(job.has_just_ended for job in jobs)
-        delay = next_look(lease, census, self._policy, is_moving=is_moving, has_ended=has_ended)
-        self.store.release(lease, delay, is_listed=look.must_list, is_repaired=lease.repair_requested, is_done=done)
-
-    def _wait(self, lease: Lease, futures: Sequence[Future[R]]) -> list[R]:
-        """Return the results in order, renewing the lease meanwhile; raises the first error of any."""
-        renewed_at = self._clock.monotonic()
-        pending = set(futures)
-        while pending:
-            done, pending = wait(pending, 0.5, FIRST_EXCEPTION)
-            for future in done:
-                future.result()
-            if pending and self._stopping.is_set():
-                raise _StoppedError
-            if pending and self._clock.monotonic() - renewed_at >= RENEW_SECONDS:
-                renewed_at = self._clock.monotonic()
-                if not self.store.renew(lease):
-                    raise _LeaseLostError
-        return [future.result() for future in futures]
+        ask_again = self._absences.rest if self._absences.doubtful(lease.task_id) else ASLEEP
+        standing = leave(lease, look, is_moving=is_moving)
+        delay = next_look(lease, census, standing, self._policy, hours=hours, ask_again=ask_again)
+        self._store.release(lease, delay, standing=standing, is_repaired=lease.repair_requested, is_done=done)
 
     def _postpone(self, lease: Lease, error: RetryableError | RejectedError) -> None:
         failures = self._failures[lease.task_id] = self._failures.get(lease.task_id, 0) + 1
         retry_after = error.retry_after if isinstance(error, RetryableError) else None
         delay = back_off(failures, self._policy, retry_after=retry_after)
-        log.warning("poll.task_failed", task_id=lease.task_id, failures=failures, error=str(error))
+        if not isinstance(error, CredentialsError):  # the client says that once
+            log.warning("poll.task_failed", task_id=lease.task_id, failures=failures, error=str(error))
         self._release_quietly(lease, delay)
 
     def _release_quietly(self, lease: Lease, delay: timedelta) -> None:
         """Give a task back; where the database is away the lease ends by itself."""
         try:
-            self.store.release(lease, delay)
+            self._store.release(lease, delay)
         except RetryableError as error:
             log.warning("poll.release_failed", task_id=lease.task_id, error=str(error))
 
@@ -294,13 +276,6 @@ def _reap(running: set[Future[None]]) -> set[Future[None]]:
         if error is not None:
             log.error("poll.look_broke", error=type(error).__name__)
     return {future for future in running if not future.done()}
-
-
-def _raw_bytes(raw: object) -> bytes:
-    try:
-        return orjson.dumps(raw, default=str)
-    except TypeError:  # text with lone surrogates, which only the standard library writes
-        return json.dumps(raw, default=str).encode()
 
 
 def _done(lease: Lease, census: Census) -> TaskStateChanged:

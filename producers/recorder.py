@@ -1,11 +1,13 @@
 """The record role: finds the recordings of answered calls beside the hot path and publishes their URLs.
 
 Many requests wait side by side, a few are asked at a time: a recording may appear late, and one that does must not hold
-up the others. Offsets are committed from the lower end of what is settled, so a crash only asks again.
+up the others. What the cloud refuses for a minute is let go; the audit of the table asks for it again, less and less
+often, for a day. So what is in hand is bounded, and offsets move on. They are committed from the lower end of what is
+finished, so a crash only asks again.
 """
 
 import heapq
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,17 +16,18 @@ from itertools import count
 from typing import Final, Protocol
 from urllib.parse import parse_qs, urlsplit
 
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer
 
-from runtime import metrics
 from runtime.clock import Clock
 from runtime.dead_letters import DeadLetter, DeadLetterOffice, Origin
 from runtime.errors import RejectedError, RetryableError
-from runtime.kafka import Publisher, is_data, outgoing
+from runtime.kafka import Publisher, outgoing
 from runtime.logs import get_logger
+from runtime.progress import OffsetWindow, Partition
 from runtime.service import Service
+from runtime.subscription import Subscription
 from schemas.codec import DecodeError, decode
-from schemas.ids import CallTaskId, event_id_for
+from schemas.ids import CallJobId, CallTaskId, event_id_for
 from schemas.instants import from_milliseconds
 from schemas.jobs import JobRecorded, StatusChanged
 from schemas.topics import JOB_RECORDED, STATUS_CHANGED
@@ -33,14 +36,14 @@ GROUP: Final = "callstream-record"
 SOURCE: Final = "record"
 WORKERS: Final = 4
 WINDOW: Final = 500
+MOST_TAKEN: Final = 100
 IDLE_SECONDS: Final = 0.1
-COMMIT_SECONDS: Final = 0.5
 DRAIN_SECONDS: Final = 5.0
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 60.0
-PATIENCE_SECONDS: Final = 1_800.0
+PATIENCE_SECONDS: Final = 60.0
+AUDIT_SECONDS: Final = 5.0
 
-Partition = tuple[str, int]
 log = get_logger(__name__)
 
 
@@ -49,6 +52,14 @@ class Recordings(Protocol):
 
     def download_recording(self, call_task_id: CallTaskId) -> str:
         """Return a signed URL; raises RetryableError or, where there is none yet, perhaps RejectedError."""
+        ...
+
+
+class Unrecorded(Protocol):
+    """Who knows which answered calls still lack their recording."""
+
+    def take(self) -> Sequence[tuple[CallJobId, CallTaskId]]:
+        """Return some to ask for now, none between two rounds; raises RetryableError while the database is away."""
         ...
 
 
@@ -67,13 +78,13 @@ def expiry_of(url: str) -> datetime | None:
         return None
 
 
-def recorded(event: StatusChanged, call_task_id: CallTaskId, url: str, now: datetime) -> JobRecorded:
+def recorded(call_job_id: CallJobId, call_task_id: CallTaskId, url: str, now: datetime) -> JobRecorded:
     """Return the event of a recording; the same URL's expiry is the same event."""
     expires_at = expiry_of(url)
     until = expires_at.isoformat() if expires_at else ""
     return JobRecorded(
-        event_id=event_id_for(JOB_RECORDED.name, event.call_job_id, call_task_id, until),
-        call_job_id=event.call_job_id,
+        event_id=event_id_for(JOB_RECORDED.name, call_job_id, call_task_id, until),
+        call_job_id=call_job_id,
         call_task_id=call_task_id,
         recording_url=url,
         recorded_at=now,
@@ -86,213 +97,165 @@ def pause_after(attempts: int) -> float:
     return min(FIRST_PAUSE * 2.0 ** min(attempts - 1, 10), LONGEST_PAUSE)
 
 
-class OffsetWindow:
-    """Offsets in hand, by partition in order; what is settled is committed from the lower end only."""
-
-    def __init__(self) -> None:
-        self._settled: dict[Partition, dict[int, bool]] = {}
-
-    def __len__(self) -> int:
-        return sum(len(offsets) for offsets in self._settled.values())
-
-    def add(self, place: Partition, offset: int) -> None:
-        """Take an offset in hand; those of a partition come in ascending order."""
-        self._settled.setdefault(place, {})[offset] = False
-
-    def settle(self, place: Partition, offset: int) -> None:
-        """Note that nothing more is to be done for an offset; of a partition that was given away it means nothing."""
-        if offset in self._settled.get(place, {}):
-            self._settled[place][offset] = True
-
-    def take_committable(self) -> list[TopicPartition]:
-        """Return, and let go of, what is settled with nothing unsettled below it."""
-        places = []
-        for (topic, partition), offsets in self._settled.items():
-            last = None
-            for offset in list(offsets):
-                if not offsets[offset]:
-                    break
-                last = offset
-                del offsets[offset]
-            if last is not None:
-                places.append(TopicPartition(topic, partition, last + 1))
-        return places
-
-    def forget(self, places: Iterable[Partition]) -> None:
-        """Let partitions go that were given to somebody else."""
-        for place in places:
-            self._settled.pop(place, None)
-
-
 @dataclass(kw_only=True)
-class _Errand:
-    """What is to be done for one record, and how often it was tried in vain."""
+class _Work:
+    """What is to be done, for which record if for one, and how often it was tried in vain."""
 
-    origin: Origin
+    origin: Origin | None
     act: Callable[[], None]
     since: float
     attempts: int = 0
-
-    @property
-    def place(self) -> Partition:
-        return self.origin.topic, self.origin.partition
 
 
 @dataclass(order=True)
 class _Waiting:
     due_at: float
     number: int
-    errand: _Errand = field(compare=False)
+    work: _Work = field(compare=False)
 
 
 class Recorder:
-    """Consumes status events; `run` returns when the service stops."""
+    """Consumes status events, and asks for what the audit names; `run` returns when the service stops."""
 
     def __init__(
         self,
         *,
         consumer: Consumer,
         cloud: Recordings,
+        unrecorded: Unrecorded,
         publisher: Publisher,
         office: DeadLetterOffice,
         service: Service,
         clock: Clock,
     ) -> None:
-        self._consumer = consumer
+        self._subscription = Subscription(
+            consumer, [STATUS_CHANGED.name], clock, before_leaving=self._collect, after_leaving=self._forget
+        )
         self._cloud = cloud
+        self._unrecorded = unrecorded
         self._publisher = publisher
         self._office = office
         self._service = service
         self._clock = clock
         self._executor = ThreadPoolExecutor(WORKERS, thread_name_prefix="record")
+        self._auditor = ThreadPoolExecutor(1, thread_name_prefix="audit")
+        self._audit: Future[Sequence[tuple[CallJobId, CallTaskId]]] | None = None
         self._window = OffsetWindow()
-        self._flying: dict[Future[None], _Errand] = {}
+        self._flying: dict[Future[None], _Work] = {}
         self._waiting: list[_Waiting] = []
         self._numbers = count()
-        self._committed_at = clock.monotonic()
-        self._is_paused = False
-        self._is_assigned = False
+        self._audited_at = clock.monotonic()
 
     def is_assigned(self) -> bool:
         """Return whether the group has given this recorder its share, which may be empty."""
-        return self._is_assigned
+        return self._subscription.is_assigned()
 
     def run(self) -> None:
         """Work until the service stops; what is in hand gets some seconds, the rest is asked for again next time."""
-        self._consumer.subscribe(
-            [STATUS_CHANGED.name], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
-        )
+        self._subscription.join()
         try:
             while not self._service.stopping.is_set():
                 self._service.health.beat()
                 self._turn()
             wait(self._flying, DRAIN_SECONDS)
-            self._land()
-            self._commit()
+            self._collect()
+            self._subscription.commit()
         finally:
             self._service.stopping.set()
-            self._consumer.close()
+            self._subscription.leave()
             self._executor.shutdown(wait=False, cancel_futures=True)
+            self._auditor.shutdown(wait=False, cancel_futures=True)
 
     def _turn(self) -> None:
-        self._land()
+        self._collect()
         self._launch()
-        if self._clock.monotonic() - self._committed_at >= COMMIT_SECONDS:
-            self._commit()
-        self._regulate()
-        for message in self._consumer.consume(max(1, min(100, WINDOW - len(self._window))), IDLE_SECONDS):
-            if is_data(message):
-                self._take(message)
+        self._subscription.commit_when_due()
+        self._ask_audit()
+        room = WINDOW - len(self._window)
+        self._subscription.hold_back(is_held=room <= 0)
+        for message in self._subscription.take(min(room, MOST_TAKEN), IDLE_SECONDS):
+            self._take(Origin.of(message))
 
-    def _take(self, message: Message) -> None:
-        origin = Origin.of(message)
-        metrics.CONSUMED.labels(origin.topic).inc()
-        self._window.add((origin.topic, origin.partition), origin.offset)
+    def _take(self, origin: Origin) -> None:
+        self._window.add(origin.place, origin.offset)
         try:
             event = decode(origin.value, StatusChanged)
         except DecodeError as error:
-            self._send(origin, partial(self._bury, origin, "undecodable", str(error)))
+            self._send(partial(self._dead_letter, origin, str(error)), origin)
             return
         if wants_recording(event) and event.call_task_id is not None:
-            self._send(origin, partial(self._fetch, event, event.call_task_id))
+            self._send(partial(self._fetch, event.call_job_id, event.call_task_id), origin)
         else:
-            self._window.settle((origin.topic, origin.partition), origin.offset)
+            self._window.finish(origin.place, origin.offset)
 
-    def _send(self, origin: Origin, act: Callable[[], None]) -> None:
-        self._put_off(_Errand(origin=origin, act=act, since=self._clock.monotonic()), 0.0)
+    def _ask_audit(self) -> None:
+        """Take what the audit has found, and let it go on while nothing that it found is in hand."""
+        if self._audit is not None:
+            if not self._audit.done():
+                return
+            audit, self._audit = self._audit, None
+            try:
+                for call_job_id, call_task_id in audit.result():
+                    self._send(partial(self._fetch, call_job_id, call_task_id))
+            except RetryableError as error:
+                log.warning("recording.audit_failed", error=str(error))
+        if self._clock.monotonic() - self._audited_at < AUDIT_SECONDS:
+            return
+        self._audited_at = self._clock.monotonic()
+        in_hand = [*self._flying.values(), *(waiting.work for waiting in self._waiting)]
+        if all(work.origin is not None for work in in_hand):
+            self._audit = self._auditor.submit(self._unrecorded.take)
 
-    def _put_off(self, errand: _Errand, seconds: float) -> None:
+    def _send(self, act: Callable[[], None], origin: Origin | None = None) -> None:
+        self._put_off(_Work(origin=origin, act=act, since=self._clock.monotonic()), 0.0)
+
+    def _put_off(self, work: _Work, seconds: float) -> None:
         due_at = self._clock.monotonic() + seconds
-        heapq.heappush(self._waiting, _Waiting(due_at, next(self._numbers), errand))
+        heapq.heappush(self._waiting, _Waiting(due_at, next(self._numbers), work))
 
     def _launch(self) -> None:
         now = self._clock.monotonic()
         while self._waiting and self._waiting[0].due_at <= now and len(self._flying) < WORKERS:
-            errand = heapq.heappop(self._waiting).errand
-            self._flying[self._executor.submit(errand.act)] = errand
+            work = heapq.heappop(self._waiting).work
+            self._flying[self._executor.submit(work.act)] = work
 
-    def _land(self) -> None:
+    def _collect(self) -> None:
         for future in [future for future in self._flying if future.done()]:
-            errand = self._flying.pop(future)
+            work = self._flying.pop(future)
             error = future.exception()
             if error is None:
-                self._window.settle(errand.place, errand.origin.offset)
+                self._finish(work)
             elif isinstance(error, RetryableError | RejectedError):
-                self._reconsider(errand, error)
+                self._reconsider(work, error)
             else:
                 raise error
+        self._subscription.done(self._window.take_done())
 
-    def _reconsider(self, errand: _Errand, error: RetryableError | RejectedError) -> None:
-        """Try again later; what is refused for half an hour has no recording and becomes a dead letter."""
-        errand.attempts += 1
-        if isinstance(error, RejectedError) and self._clock.monotonic() - errand.since > PATIENCE_SECONDS:
-            log.warning("recording.given_up", attempts=errand.attempts, code=error.code)
-            self._send(errand.origin, partial(self._bury, errand.origin, "no_recording", str(error)))
+    def _finish(self, work: _Work) -> None:
+        if work.origin is not None:
+            self._window.finish(work.origin.place, work.origin.offset)
+
+    def _reconsider(self, work: _Work, error: RetryableError | RejectedError) -> None:
+        """Try again later; what is refused for a minute, or was the audit's, is left to the audit's next round."""
+        work.attempts += 1
+        is_over = work.origin is None or self._clock.monotonic() - work.since > PATIENCE_SECONDS
+        if isinstance(error, RejectedError) and is_over:
+            log.info("recording.left_to_audit", attempts=work.attempts, code=error.code)
+            self._finish(work)
         else:
-            self._put_off(errand, max(pause_after(errand.attempts), getattr(error, "retry_after", None) or 0.0))
+            self._put_off(work, max(pause_after(work.attempts), getattr(error, "retry_after", None) or 0.0))
 
-    def _fetch(self, event: StatusChanged, call_task_id: CallTaskId) -> None:
+    def _fetch(self, call_job_id: CallJobId, call_task_id: CallTaskId) -> None:
         url = self._cloud.download_recording(call_task_id)
-        found = recorded(event, call_task_id, url, self._clock.now())
+        found = recorded(call_job_id, call_task_id, url, self._clock.now())
         self._publisher.publish([outgoing(JOB_RECORDED, found, source=SOURCE)])
 
-    def _bury(self, origin: Origin, kind: str, reason: str) -> None:
-        self._office.send([DeadLetter(origin=origin, kind=kind, reason=reason)])
+    def _dead_letter(self, origin: Origin, reason: str) -> None:
+        self._office.send([DeadLetter(origin=origin, kind="undecodable", reason=reason)])
 
-    def _commit(self) -> None:
-        self._committed_at = self._clock.monotonic()
-        offsets = self._window.take_committable()
-        if not offsets:
-            return
-        try:
-            self._consumer.commit(offsets=offsets, asynchronous=False)
-        except KafkaException as error:  # they will be asked for again, or committed by the next one above them
-            log.warning("recording.commit_failed", error=error.args[0].name())
-
-    def _regulate(self) -> None:
-        """Pause where too much is in hand, and let flow again where it is not."""
-        is_full = len(self._window) >= WINDOW
-        if is_full != self._is_paused:
-            self._is_paused = is_full
-            change = self._consumer.pause if is_full else self._consumer.resume
-            change(self._consumer.assignment())
-
-    def _on_assign(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
-        self._is_assigned = True
-        consumer.incremental_assign(list(partitions))
-        if self._is_paused:
-            consumer.pause(list(partitions))
-
-    def _on_revoke(self, _consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
-        self._land()
-        self._commit()
-        self._forget(partitions)
-
-    def _on_lost(self, _consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
-        self._forget(partitions)
-
-    def _forget(self, partitions: Sequence[TopicPartition]) -> None:
-        gone = {(place.topic, place.partition) for place in partitions}
+    def _forget(self, gone: frozenset[Partition]) -> None:
         self._window.forget(gone)
-        self._waiting = [waiting for waiting in self._waiting if waiting.errand.place not in gone]
+        self._waiting = [
+            waiting for waiting in self._waiting if waiting.work.origin is None or waiting.work.origin.place not in gone
+        ]
         heapq.heapify(self._waiting)

@@ -12,18 +12,18 @@ from typing import Final, TypeVar
 
 import msgspec
 import psycopg
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer
 
 from producers.expander import Expander
 from producers.poll_store import PollStore
-from runtime import metrics
 from runtime.clock import Clock
 from runtime.dead_letters import DeadLetter, DeadLetterOffice, Origin
 from runtime.errors import RejectedError, RetryableError
-from runtime.kafka import Publisher, is_data, outgoing
+from runtime.kafka import Publisher, outgoing
 from runtime.logs import get_logger
 from runtime.postgres import describe
 from runtime.service import Service
+from runtime.subscription import Subscription
 from schemas.codec import DecodeError, decode
 from schemas.ids import RequestId, TaskId, event_id_for
 from schemas.tasks import QueryRequested, TaskAnalysisRequested, TaskStateChanged
@@ -65,43 +65,44 @@ class RequestLoop:
     """Consumes the topics of its routes; `run` returns when the service stops."""
 
     def __init__(
-        self, *, consumer: Consumer, routes: Sequence[Route], office: DeadLetterOffice, service: Service
+        self,
+        *,
+        consumer: Consumer,
+        routes: Sequence[Route],
+        office: DeadLetterOffice,
+        service: Service,
+        clock: Clock,
     ) -> None:
-        self._consumer = consumer
+        self._subscription = Subscription(consumer, [route.topic for route in routes], clock)
         self._routes = {route.topic: route for route in routes}
         self._office = office
         self._service = service
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="request")
         self._current: tuple[Origin, Future[None]] | None = None
-        self._is_assigned = False
 
     def is_assigned(self) -> bool:
         """Return whether the group has given this member its share, which may be empty."""
-        return self._is_assigned
+        return self._subscription.is_assigned()
 
     def run(self) -> None:
         """Take requests until the service stops; one in hand gets some seconds to end."""
-        self._consumer.subscribe(
-            list(self._routes), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke
-        )
+        self._subscription.join()
         try:
             while not self._service.stopping.is_set():
                 self._turn()
             self._drain()
         finally:
             self._service.stopping.set()
-            self._consumer.close()
+            self._subscription.leave()
             self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _turn(self) -> None:
-        self._land()
-        message = self._consumer.poll(BUSY_SECONDS if self._current else IDLE_SECONDS)
-        if message is None or not is_data(message):
-            return
-        origin = Origin.of(message)
-        metrics.CONSUMED.labels(origin.topic).inc()
-        self._current = origin, self._executor.submit(self._take, origin)
-        self._consumer.pause(self._consumer.assignment())
+        self._complete()
+        self._subscription.commit_when_due()
+        for message in self._subscription.take(1, BUSY_SECONDS if self._current else IDLE_SECONDS):
+            origin = Origin.of(message)
+            self._current = origin, self._executor.submit(self._take, origin)
+            self._subscription.hold_back(is_held=True)
 
     def _take(self, origin: Origin) -> None:
         """Do what a record asks until it is done, or dead-lettered; gives up only when the service stops."""
@@ -121,16 +122,16 @@ class RequestLoop:
         try:
             self._routes[origin.topic].take(origin)
         except DecodeError as error:
-            self._bury(origin, "undecodable", str(error), "callstream.DecodeError")
+            self._dead_letter(origin, "undecodable", str(error), "callstream.DecodeError")
         except RejectedError as error:
-            self._bury(origin, "refused", str(error), "callstream.RejectedError")
+            self._dead_letter(origin, "refused", str(error), "callstream.RejectedError")
         except psycopg.Error as error:
-            self._bury(origin, "refused", describe(error), f"psycopg.errors.{type(error).__name__}")
+            self._dead_letter(origin, "refused", describe(error), f"psycopg.errors.{type(error).__name__}")
 
-    def _bury(self, origin: Origin, kind: str, reason: str, exception: str) -> None:
+    def _dead_letter(self, origin: Origin, kind: str, reason: str, exception: str) -> None:
         self._office.send([DeadLetter(origin=origin, kind=kind, reason=reason, exception=exception)])
 
-    def _land(self) -> None:
+    def _complete(self) -> None:
         """Commit a request that is done and let the partitions flow again."""
         if self._current is None or not self._current[1].done():
             return
@@ -141,31 +142,14 @@ class RequestLoop:
         except RetryableError as error:
             log.warning("request.given_up", topic=origin.topic, error=str(error))
             return
-        mine = self._consumer.assignment()
-        if (origin.topic, origin.partition) in {(place.topic, place.partition) for place in mine}:
-            self._commit(origin)
-        self._consumer.resume(mine)
-
-    def _commit(self, origin: Origin) -> None:
-        place = TopicPartition(origin.topic, origin.partition, origin.offset + 1)
-        try:
-            self._consumer.commit(offsets=[place], asynchronous=False)
-        except KafkaException as error:  # the request will be taken again, which changes nothing
-            log.warning("request.commit_failed", topic=origin.topic, error=error.args[0].name())
+        self._subscription.done({origin.place: origin.offset + 1})
+        self._subscription.commit()
+        self._subscription.hold_back(is_held=False)
 
     def _drain(self) -> None:
         if self._current is not None:
             wait([self._current[1]], DRAIN_SECONDS)
-            self._land()
-
-    def _on_assign(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
-        self._is_assigned = True
-        consumer.incremental_assign(list(partitions))
-        if self._current is not None:
-            consumer.pause(list(partitions))
-
-    def _on_revoke(self, _consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
-        log.info("request.revoked", partitions=len(partitions))
+            self._complete()
 
 
 class TaskRequests:
@@ -182,9 +166,14 @@ class TaskRequests:
         return [route(QUERY_REQUESTED, self.query), route(TASK_ANALYSIS_REQUESTED, self.analyze)]
 
     def query(self, event: QueryRequested, origin: Origin) -> None:
-        """Make the task due at once; an unknown one is rejected with a sentence."""
+        """Make the task due at once, with `repair` its follow-ups too; an unknown one is rejected with a sentence."""
         if not self._store.request(event.task_id, repair=bool(event.repair)):
             self._reject(event.task_id, event.request_id, origin, "Neither the task nor a lead of it is known.")
+        elif event.repair:
+            wanted = TaskAnalysisRequested(
+                task_id=event.task_id, request_id=event.request_id, requested_at=event.requested_at
+            )
+            self._expander.expand(wanted, origin, is_forced=False)
 
     def analyze(self, event: TaskAnalysisRequested, origin: Origin) -> None:
         """Ask for the analysis of finished calls; a request that names none is rejected with a sentence."""

@@ -7,41 +7,36 @@ and sent, a chunk at a time. Job ids come from the listing, by reference, and re
 
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from datetime import datetime
 from typing import Final, Protocol
 
+from producers.announcements import Announcements
 from producers.assigner import Assigner, AssigningCloud
-from producers.assignment import AssignmentPolicy
-from producers.cloud.payloads import GroupOptions
-from producers.task_store import LeasedTask, TakenRequest, TaskStore
+from producers.assignment import AssignmentPolicy, needs_listing
+from producers.groups import GroupingCloud, Groups
+from producers.orders import ObeyingCloud, Orders
+from producers.start_options import field_of_refusal, problem_of
+from producers.task_store import LeasedTask, TaskStore
 from runtime.clock import Clock
 from runtime.errors import CallstreamError, RejectedError, RetryableError
-from runtime.kafka import Publisher, outgoing
+from runtime.kafka import Publisher
 from runtime.logs import get_logger
 from runtime.service import Service
 from runtime.settings import CloudSettings
-from schemas.ids import JobGroupId, RequestId, TaskId, event_id_for, job_group_name_for
-from schemas.instants import to_milliseconds
-from schemas.tasks import StartRequested, TaskState, TaskStateChanged
-from schemas.topics import TASK_STATE_CHANGED
+from schemas.tasks import StartRequested
 
 GROUP: Final = "callstream-start"
 SIDE_BY_SIDE: Final = 4
 LOOK_SECONDS: Final = 0.5
 RENEW_SECONDS: Final = 3.0
 REOPEN_SECONDS: Final = 2.0
-REOPEN_OVERLAP: Final = 10_000  # leads whose transaction ended after that of newer ones
 DRAIN_SECONDS: Final = 10.0
-SOON, LATER, AFTER_ERROR, LONGEST_RETRY = 2.0, 15.0, 10.0, 600.0
+AT_ONCE, SOON, LATER, AFTER_ERROR, LONGEST_RETRY = 0.0, 2.0, 15.0, 10.0, 600.0
 
 log = get_logger(__name__)
 
 
-class StartingCloud(AssigningCloud, Protocol):
+class StartingCloud(AssigningCloud, GroupingCloud, ObeyingCloud, Protocol):
     """What the starter needs of the cloud; errors as `CloudClient` raises them."""
-
-    def find_job_group(self, name: str) -> JobGroupId | None: ...  # noqa: D102
-    def create_job_group(self, name: str, options: GroupOptions) -> JobGroupId: ...  # noqa: D102
 
 
 class Starter:
@@ -58,12 +53,12 @@ class Starter:
         clock: Clock,
     ) -> None:
         self._store = store
-        self._cloud = cloud
-        self._publisher = publisher
-        self._policy = policy
         self._settings = settings
         self._clock = clock
         self._stopping = threading.Event()
+        self._announcements = Announcements(publisher, clock)
+        self._groups = Groups(store=store, cloud=cloud, policy=policy, settings=settings)
+        self._policy = policy
         self._assigner = Assigner(
             store=store,
             cloud=cloud,
@@ -72,19 +67,24 @@ class Starter:
             clock=clock,
             is_stopping=self._is_stopping,
         )
-        self._newest_lead = 0
+        self._orders = Orders(store=store, cloud=cloud, assigner=self._assigner, announcements=self._announcements)
+        self._looked_up_to = 0
         self._reopened_at = self._renewed_at = clock.monotonic() - REOPEN_SECONDS
 
     def request(self, event: StartRequested) -> None:
         """Take a request: stored, then answered. A repeat has no second effect, and the answer again."""
+        problem = problem_of(event)
+        if problem is not None:
+            self._announcements.refuse(event, problem)
+            return
         taken = self._store.take_request(event)
         before = taken.before
         if taken.is_repeat and before is not None:
-            self._answer(event, taken, before, taken.last_error if before == "rejected" else None)
+            self._announcements.answer(event, taken, before, taken.last_error if before == "rejected" else None)
         elif before in {"paused", "cancelled"}:
-            self._answer(event, taken, "rejected", f"the task is {before}")
+            self._announcements.answer(event, taken, "rejected", f"the task is {before}")
         else:
-            self._answer(event, taken, "calling" if before == "calling" else "starting")
+            self._announcements.answer(event, taken, "calling" if before == "calling" else "starting")
         self._store.make_due(event.task_id)
 
     def run(self, service: Service) -> None:
@@ -114,15 +114,12 @@ class Starter:
         due_in, problem = AFTER_ERROR, None
         try:
             due_in = self._advance(task)
-            problem = (
-                "; ".join(sorted({refusal.reason for refusal in self._assigner.refusals(task.task_id).values()}))
-                or None
-            )
         except CallstreamError as error:
             problem = str(error)
             if isinstance(error, RetryableError) and error.retry_after is not None:
                 due_in = min(max(due_in, error.retry_after), LONGEST_RETRY)
-            log.warning("task.not_advanced", task_id=task.task_id, error=problem)
+            if problem != task.last_error:  # said once, not at every look
+                log.warning("task.not_advanced", task_id=task.task_id, error=problem)
         except Exception as error:  # noqa: BLE001 - whatever it was, other tasks go on; texts of unknown errors may quote
             problem = f"unexpected: {type(error).__name__}"
             log.error("task.failed", task_id=task.task_id, error=type(error).__name__)  # noqa: TRY400
@@ -136,75 +133,34 @@ class Starter:
 
     def _advance(self, task: LeasedTask) -> float:
         """Return in how many seconds the task is to be looked at again."""
+        if task.pending_order is not None:
+            return AT_ONCE if self._orders.enforce(task, task.pending_order) else SOON
         if task.state not in {"starting", "calling"}:
             return LATER
-        refused = self._assigner.refusals(task.task_id)
-        leads = [lead for lead in self._store.waiting_leads(task.task_id) if lead.contact.reference_id not in refused]
+        leads = self._store.waiting_leads(task.task_id)
+        if not needs_listing(leads, self._policy, now=task.now):
+            leads = []
         if leads:
-            group_id = task.job_group_id or self._group_of(task)
-            if group_id is None:
-                return LATER
-            self._assigner.assign(task, group_id, leads)
+            ready = task if task.job_group_id else self._with_group(task)
+            if ready is None or ready.job_group_id is None:
+                return SOON
+            self._assigner.assign(ready, ready.job_group_id, leads)
         if task.state == "starting":
-            self._announce(task, "calling")
+            self._announcements.progress(task, "calling")
             self._store.set_calling(task)
         return SOON if leads else LATER
 
-    def _group_of(self, task: LeasedTask) -> JobGroupId | None:
-        """Search before creating: an earlier creation whose answer was lost left a group of the same name.
-
-        Its effect may come late, so the doubt is stored before the call. None where the cloud refuses the group.
-        """
-        name = job_group_name_for(task.task_id)
-        group_id = self._cloud.find_job_group(name)
-        if group_id is None:
-            if task.is_in_doubt:
-                raise RetryableError("the job group may have been created; waiting until that is certain")
-            self._store.doubt(task.task_id, self._policy.certainty.total_seconds())
-            try:
-                group_id = self._cloud.create_job_group(name, task.group_options(self._settings))
-            except RejectedError as error:
-                self._store.doubt(task.task_id, 0)
-                if (error.code or "").endswith("Duplicated"):
-                    raise RetryableError("the job group's name is taken, but it is not listed yet") from None
-                self._reject(task, str(error))
-                return None
-        known = self._store.set_group(task.task_id, group_id)
-        if known != group_id:
-            raise RetryableError("the task has got another job group meanwhile")
-        return group_id
-
-    def _reject(self, task: LeasedTask, reason: str) -> None:
-        if self._store.set_state(task.task_id, "rejected", allowed=("starting", "calling"), last_error=reason):
-            log.warning("task.rejected", task_id=task.task_id, error=reason)
-            self._announce(task, "rejected", reason)
-
-    def _answer(self, event: StartRequested, taken: TakenRequest, state: TaskState, reason: str | None = None) -> None:
-        self._publish_state(event.task_id, state, event.request_id, taken.started_at, reason)
-
-    def _announce(self, task: LeasedTask, state: TaskState, reason: str | None = None) -> None:
-        self._publish_state(task.task_id, state, task.request_id, task.started_at, reason)
-
-    def _publish_state(
-        self,
-        task_id: TaskId,
-        state: TaskState,
-        request_id: RequestId | None,
-        started_at: datetime | None,
-        reason: str | None,
-    ) -> None:
-        """Publish under an id that a repeat of the same answer has again, and no later start of the task."""
-        round_id = request_id or (to_milliseconds(started_at) if started_at else "")
-        parts = (task_id, state, round_id, reason or "")
-        event = TaskStateChanged(
-            event_id=event_id_for(TASK_STATE_CHANGED.name, *parts),
-            task_id=task_id,
-            state=state,
-            changed_at=self._clock.now(),
-            reason=reason,
-            request_id=request_id,
-        )
-        self._publisher.publish([outgoing(TASK_STATE_CHANGED, event, source="start")])
+    def _with_group(self, task: LeasedTask) -> LeasedTask | None:
+        """Return the task with a group of its own, None where it has to wait or is rejected."""
+        try:
+            return self._groups.of(task)
+        except RejectedError as error:
+            field = field_of_refusal(error.code or "", has_script=bool(task.group_options(self._settings).script_id))
+            reason = f"{field}: {error}" if field else str(error)
+            if self._store.reject(task.task_id, reason):
+                log.warning("task.rejected", task_id=task.task_id, error=reason)
+                self._announcements.progress(task, "rejected", reason)
+            return None
 
     def _renew(self, leases: list[str]) -> None:
         """Keep the tasks in hand, and forget what was published long enough ago."""
@@ -221,4 +177,4 @@ class Starter:
         now = self._clock.monotonic()
         if now - self._reopened_at >= REOPEN_SECONDS:
             self._reopened_at = now
-            self._newest_lead = max(0, self._store.reopen(self._newest_lead) - REOPEN_OVERLAP)
+            self._looked_up_to = self._store.reopen(self._looked_up_to)

@@ -1,117 +1,72 @@
-"""Stopping and resuming a task: the database first, so that nothing more is assigned, then the cloud, then an event.
+"""Stopping a task and letting it go on: the database first, so that nothing more is assigned, then the cloud.
 
-An emergency stop works while Kafka is away: the event is sent last, and what it could not say is said in the table.
+An emergency stop works while Kafka is away, and without a starter: the cloud is told here and now. What it could not
+be told, and what a starter had in its hand meanwhile, the next starter that leases the task makes good (`orders`); it
+also announces the new state.
 """
 
-import time
-from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
-from producers.task_store import Standing, TaskStore
-from runtime.clock import Clock
-from runtime.errors import CallstreamError, RetryableError
-from runtime.kafka import Publisher, outgoing
-from runtime.logs import get_logger
-from schemas.ids import JobGroupId, TaskId, event_id_for
-from schemas.instants import format_instant
-from schemas.tasks import TaskState, TaskStateChanged
-from schemas.topics import TASK_STATE_CHANGED
+from producers.orders import ObeyingCloud, tell
+from producers.task_store import Order, Standing, TaskStore
+from runtime.errors import CallstreamError
+from schemas.ids import TaskId
+from schemas.tasks import TaskState
 
-PATIENCE_SECONDS: Final = 30.0
-LOOK_SECONDS: Final = 0.2
-
-log = get_logger(__name__)
+STATES: Final[dict[Order, TaskState]] = {"suspend": "paused", "resume": "calling", "cancel": "cancelled"}
+FROM: Final[dict[Order, tuple[TaskState, ...]]] = {
+    "suspend": ("starting", "calling", "paused"),
+    "resume": ("paused",),
+    "cancel": ("starting", "calling", "paused", "done", "rejected", "cancelled"),
+}
 
 
-class StoppingCloud(Protocol):
-    """What is needed of the cloud; errors as `CloudClient` raises them."""
-
-    def suspend(self, group_id: JobGroupId) -> None: ...  # noqa: D102
-    def resume(self, group_id: JobGroupId) -> None: ...  # noqa: D102
-    def cancel(self, group_id: JobGroupId) -> None: ...  # noqa: D102
+class NotToldError(CallstreamError):
+    """The order stands, and nobody more is assigned; but the cloud was not reached, and a starter must tell it."""
 
 
 class TaskControl:
-    """Pauses, resumes and cancels one task at a time; each may be called again after any failure.
+    """Pauses, resumes and cancels one task at a time; each may be called again after any failure."""
 
-    A starter may have a chunk in its hand when a task is stopped. So the cloud is told at once, and once more when the
-    starter has let go of the task: what was assigned in between is stopped too. That takes `patience` seconds at most.
-    """
-
-    def __init__(
-        self,
-        store: TaskStore,
-        cloud: StoppingCloud,
-        publisher: Publisher,
-        clock: Clock,
-        *,
-        patience: float = PATIENCE_SECONDS,
-    ) -> None:
+    def __init__(self, store: TaskStore, cloud: ObeyingCloud) -> None:
         self._store = store
         self._cloud = cloud
-        self._publisher = publisher
-        self._clock = clock
-        self._patience = patience
 
     def pause(self, task_id: TaskId) -> None:
         """Assign nobody more and suspend the group."""
-        self._stop(task_id, "paused", ("starting", "calling", "paused"), self._cloud.suspend)
+        self._order(task_id, "suspend")
 
     def resume(self, task_id: TaskId) -> None:
         """Let the group go on, and assign again; raises CallstreamError where the task is not paused."""
-        standing = self._require(task_id, ("paused",), "paused")
-        if standing.job_group_id is not None:
-            self._cloud.resume(standing.job_group_id)
-        if not self._store.set_state(task_id, "calling", allowed=("paused",)):
-            raise CallstreamError(f"task {task_id} is not paused any more")
-        self._announce(task_id, "calling")
+        self._order(task_id, "resume")
 
     def cancel(self, task_id: TaskId) -> None:
         """Assign nobody more and cancel every open job; this cannot be undone."""
-        allowed: tuple[TaskState, ...] = ("starting", "calling", "paused", "done", "rejected", "cancelled")
-        self._stop(task_id, "cancelled", allowed, self._cloud.cancel)
+        self._order(task_id, "cancel")
 
-    def _stop(
-        self,
-        task_id: TaskId,
-        state: TaskState,
-        allowed: tuple[TaskState, ...],
-        order: Callable[[JobGroupId], None],
-    ) -> None:
-        self._require(task_id, allowed, "started")
-        if not self._store.set_state(task_id, state, allowed=allowed):
-            raise CallstreamError(f"task {task_id} is not started any more")
-        standing = self._require(task_id, (state,), state)
-        if standing.job_group_id is not None:
-            order(standing.job_group_id)
-        if standing.is_leased:
-            standing = self._wait_for_starter(task_id, standing)
-            if standing.job_group_id is not None:
-                order(standing.job_group_id)
-        self._announce(task_id, state)
+    def is_obeyed(self, task_id: TaskId) -> bool:
+        """Return whether the last order is certainly obeyed, what was on its way when it was given included."""
+        standing = self._standing(task_id)
+        return standing.pending_order is None
 
-    def _wait_for_starter(self, task_id: TaskId, standing: Standing) -> Standing:
-        deadline = self._clock.monotonic() + self._patience
-        while standing.is_leased and self._clock.monotonic() < deadline:
-            time.sleep(LOOK_SECONDS)
-            standing = self._store.standing(task_id) or standing
-        return standing
-
-    def _require(self, task_id: TaskId, allowed: tuple[TaskState, ...], wanted: str) -> Standing:
-        standing = self._store.standing(task_id)
-        if standing is None or standing.state not in allowed:
-            raise CallstreamError(f"task {task_id} is not {wanted}")
-        return standing
-
-    def _announce(self, task_id: TaskId, state: TaskState) -> None:
-        now = self._clock.now()
-        event = TaskStateChanged(
-            event_id=event_id_for(TASK_STATE_CHANGED.name, task_id, state, format_instant(now)),
-            task_id=task_id,
-            state=state,
-            changed_at=now,
-        )
+    def _order(self, task_id: TaskId, order: Order) -> None:
+        before = self._standing(task_id)
+        if not self._store.order(task_id, STATES[order], order, allowed=FROM[order]):
+            wanted = "paused" if order == "resume" else "started"
+            raise CallstreamError(f"task {task_id} is not {wanted}: it is {before.state or 'new'}")
+        group_id = self._standing(task_id).job_group_id
+        if group_id is None:
+            return
         try:
-            self._publisher.publish([outgoing(TASK_STATE_CHANGED, event, source="cli")])
-        except RetryableError as error:
-            log.warning("task.state_not_announced", task_id=task_id, state=state, error=str(error))
+            tell(self._cloud, order, group_id)
+        except CallstreamError as error:
+            raise NotToldError(
+                f"task {task_id} is {STATES[order]} and nobody more is assigned, but the cloud was not told: {error};"
+                " a starter goes on trying"
+            ) from None
+
+    def _standing(self, task_id: TaskId) -> Standing:
+        standing = self._store.standing(task_id)
+        if standing is None:
+            raise CallstreamError(f"there is no task {task_id}")
+        return standing

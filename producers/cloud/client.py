@@ -1,28 +1,16 @@
-"""The cloud's API as we need it: a small synchronous client over the real SDK, safe to share between threads.
+"""The cloud's API as we need it: the actions, their parameters, and whole listings of what comes by pages.
 
-Calls go through the SDK's `call_api` with raw bodies, because its typed models cost twice the CPU; its own retries are
-off, because it ignores half of what one sets. Reads are retried here, with jitter and the service's own time to wait.
-AssignJobs and CreateJobGroup are never retried: nobody knows whether they had their effect.
+AssignJobs and CreateJobGroup are never retried: nobody knows whether they had their effect. Where the documentation
+leaves the shape of an answer open, any is taken: less than the page that was asked for, counts as texts, null.
 """
 
-import math
-import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from datetime import datetime, time
 from typing import Any, Final
 
-from alibabacloud_outboundbot20191226.client import Client
-from alibabacloud_tea_openapi.models import Config, OpenApiRequest, Params
-from alibabacloud_tea_openapi.utils import Utils
-from darabonba.runtime import RuntimeOptions
-from pyrate_limiter import Limiter, Rate, StateBucket
-from pyrate_limiter.limiter import SingleBucketFactory
-from Tea.exceptions import TeaException
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
-
-from producers.cloud.errors import CredentialsError, UnclearAnswerError, check_answer, from_exception
+from producers.cloud.errors import UnclearAnswerError
+from producers.cloud.gateway import Gateway
 from producers.cloud.payloads import (
     Contact,
     GroupOptions,
@@ -32,100 +20,91 @@ from producers.cloud.payloads import (
     job_json,
     reference_of,
     strategy_json,
+    working_hours,
 )
-from runtime import metrics
-from runtime.errors import CallstreamError, RejectedError, RetryableError
+from runtime.errors import RejectedError, RetryableError
 from runtime.settings import CloudSettings
 from schemas.ids import CallJobId, CallTaskId, JobGroupId, ReferenceId
+from schemas.instants import to_milliseconds
 
 MAX_LISTED_IDS: Final = 99
 MAX_ASSIGNED: Final = 25
 PAGE_SIZE: Final = 100
-READ_ATTEMPTS: Final = 4
-LONGEST_WAIT_SECONDS: Final = 10.0
 LISTING_PASSES: Final = 20
 JOB_STATUSES: Final = frozenset({"Scheduling", "Executing", "Succeeded", "Paused", "Failed", "Cancelled", "Drafted"})
-SPACING_MARGIN_MS: Final = 60
-LOOK_SECONDS: Final = 0.002
+OPEN_STATUSES: Final = frozenset({"Scheduling", "Executing"})
+"""Without the counts of these nothing shows that a call began or ended."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class GroupProgress:
-    """A job group's own counts: cheap to ask, and enough to know whether anything moved."""
+    """What a job group tells: its counts, enough to know whether anything moved, if any; and when it calls people."""
 
-    status: str
-    total: int
-    by_status: Mapping[str, int]
-
-
-class Pace:
-    """Spaces calls evenly, so that no window of one second has more than `max_qps` of them; shared between threads.
-
-    One thread at a time asks anew until its turn has come: the library's own waiting adds up intended pauses instead of
-    reading the clock, so threads that overslept would go off together. The margin is for calls that arrive closer
-    together than they were sent.
-    """
-
-    def __init__(self, max_qps: float) -> None:
-        whole = max(1, math.floor(max_qps))
-        interval = math.ceil(max((1000 + SPACING_MARGIN_MS) / whole, 1000 / max_qps))
-        self._limiter = Limiter(SingleBucketFactory(StateBucket([Rate(1, interval)]), schedule_leak=False))
-        self._turn = threading.Lock()
-
-    def wait(self) -> None:
-        """Block until a call may be made, in the order of asking as far as the lock is fair."""
-        with self._turn:
-            while not self._limiter.try_acquire("calls", blocking=False):
-                time.sleep(LOOK_SECONDS)
+    by_status: Mapping[str, int] | None = None
+    working_hours: tuple[tuple[time, time], ...] = ()
 
 
 class CloudClient:
-    """Calls of one process, spaced so that no second has more than the settings allow.
-
-    Every method blocks for at most the time-out of a few attempts. Raises RetryableError (CredentialsError among them)
-    where a later call may work, RejectedError with the service's code where it will not.
-    """
+    """The actions of one process; safe to share between threads. Blocks, and fails, as `Gateway` says."""
 
     def __init__(self, settings: CloudSettings) -> None:
-        self._settings = settings
-        self._pace = Pace(settings.max_qps)
-        self._lock = threading.Lock()
+        self._gateway = Gateway(settings)
+
+    def is_let_in(self) -> bool:
+        """Return False while the cloud refuses our credentials or does not know the instance; never blocks."""
+        return self._gateway.is_let_in()
 
     def list_jobs(self, ids: Sequence[CallJobId]) -> list[Payload]:
         """Return the jobs of these ids, at most 99, as the service shows them, in any order."""
         if len(ids) > MAX_LISTED_IDS:
             raise ValueError(f"{len(ids)} ids, the service takes {MAX_LISTED_IDS}")
-        jobs = self._read("ListJobs", {"JobId": list(ids)}).get("Jobs")
+        answer = self._gateway.read("ListJobs", {"JobId": list(ids)})
+        jobs = answer.get("Jobs")
+        if jobs is None and "Jobs" in answer:
+            return []
         if not isinstance(jobs, list):
             raise UnclearAnswerError("ListJobs answered in another shape")
         return jobs
 
     def describe_job_group(self, group_id: JobGroupId) -> GroupProgress:
-        """Return a group's status and counts."""
-        group = _section(self._read("DescribeJobGroup", {"JobGroupId": group_id}), "JobGroup")
-        progress = _section(group, "Progress")
-        total = progress.get("TotalJobs")
-        if not isinstance(total, int):
-            raise UnclearAnswerError("the answer has no TotalJobs")
-        return GroupProgress(
-            status=str(group.get("Status")),
-            total=total,
-            # Beside counts by status there are others: StartTime and Duration, for instance.
-            by_status={name: n for name, n in progress.items() if name in JOB_STATUSES and isinstance(n, int)},
-        )
+        """Return a group's counts by status, None where it does not tell those of open jobs, and its working hours."""
+        group = _section(self._gateway.read("DescribeJobGroup", {"JobGroupId": group_id}), "JobGroup")
+        progress = group.get("Progress") or {}
+        # Beside counts by status there are others: StartTime and Duration, for instance.
+        counts = None
+        if isinstance(progress, Mapping) and progress.keys() >= OPEN_STATUSES:
+            counts = {name: _count(progress, name) for name in JOB_STATUSES & progress.keys()}
+        return GroupProgress(by_status=counts, working_hours=working_hours(group))
+
+    def called_since(self, group_id: JobGroupId, since: datetime, limit: int) -> list[CallJobId] | None:
+        """Return the jobs of a group whose latest call began at `since` or later; None where they are over `limit`.
+
+        A page that moves while one asks may hide a job, so this names what to look at first and proves nothing.
+        """
+        jobs: list[CallJobId] = []
+        parameters = {"JobGroupId": group_id, "StartActualTimeFilter": to_milliseconds(since)}
+        for rows, total in self._pages("QueryJobsWithResult", parameters, "Jobs", "RowCount"):
+            if total > limit:
+                return None
+            jobs += [CallJobId(job["Id"]) for job in rows if isinstance(job.get("Id"), str)]
+        return jobs
 
     def find_job_group(self, name: str) -> JobGroupId | None:
-        """Return the group of exactly this name, from all pages of the search."""
-        page = 1
-        while True:
-            parameters = {"SearchText": name, "PageNumber": page, "PageSize": PAGE_SIZE}
-            groups = _section(self._read("ListJobGroups", parameters), "JobGroups")
-            for group in _rows(groups):
-                if group.get("JobGroupName") == name:
-                    return _group_id(group)
-            if page * PAGE_SIZE >= _total(groups):
-                return None
-            page += 1
+        """Return the group of exactly this name, None where a whole search shows none.
+
+        Raises RetryableError for several, and where the search does not show as many groups as it counts.
+        """
+        shown: dict[JobGroupId, object] = {}
+        totals = [0]
+        for rows, total in self._pages("ListJobGroups", {"SearchText": name}, "JobGroups", "TotalCount"):
+            totals.append(total)
+            shown |= {_group_id(group): group.get("JobGroupName") for group in rows}
+        if len(shown) < max(totals):
+            raise RetryableError("the job groups could not be listed whole")
+        found = [group_id for group_id, group_name in shown.items() if group_name == name]
+        if len(found) > 1:  # either may hold jobs: whoever has only one of them in view may call people twice
+            raise RetryableError("the cloud shows several job groups of the task's name; all but one must go")
+        return next(iter(found), None)
 
     def create_job_group(self, name: str, options: GroupOptions) -> JobGroupId:
         """Create a group; after an error it may or may not exist, so search before another try."""
@@ -134,7 +113,7 @@ class CloudClient:
             parameters["ScriptId"] = options.script_id
         if options.calling_numbers:
             parameters["CallingNumber"] = list(options.calling_numbers)
-        return _group_id(_section(self._call("CreateJobGroup", parameters), "JobGroup"))
+        return _group_id(_section(self._gateway.write("CreateJobGroup", parameters), "JobGroup"))
 
     def list_group(self, group_id: JobGroupId) -> dict[ReferenceId, list[CallJobId]]:
         """Return every job of a group by reference, from a whole listing.
@@ -165,11 +144,11 @@ class CloudClient:
         if len(contacts) > MAX_ASSIGNED:
             raise ValueError(f"{len(contacts)} contacts, at most {MAX_ASSIGNED} are sent at once")
         elements = [job_json(contact) for contact in contacts]
-        self._call("AssignJobs", {"JobGroupId": group_id, "JobsJson": elements}, guard)
+        self._gateway.call("AssignJobs", {"JobGroupId": group_id, "JobsJson": elements}, guard)
 
     def download_recording(self, call_task_id: CallTaskId) -> str:
         """Return a fresh URL of an attempt's recording."""
-        answer = self._read("DownloadRecording", {"TaskId": call_task_id})
+        answer = self._gateway.read("DownloadRecording", {"TaskId": call_task_id})
         url = _section(answer, "DownloadParams").get("SignatureUrl")
         if not isinstance(url, str) or not url:
             raise RejectedError("the recording has no URL yet", code="NoRecording")
@@ -177,127 +156,47 @@ class CloudClient:
 
     def suspend(self, group_id: JobGroupId) -> None:
         """Pause a whole group."""
-        self._read("SuspendJobs", {"All": True, "JobGroupId": group_id})
+        self._gateway.read("SuspendJobs", {"All": True, "JobGroupId": group_id})
 
     def resume(self, group_id: JobGroupId) -> None:
         """Let a paused group go on."""
-        self._read("ResumeJobs", {"All": True, "JobGroupId": group_id})
+        self._gateway.read("ResumeJobs", {"All": True, "JobGroupId": group_id})
 
     def cancel(self, group_id: JobGroupId) -> None:
         """Cancel every open job of a group."""
-        self._read("CancelJobs", {"All": True, "JobGroupId": group_id})
+        self._gateway.read("CancelJobs", {"All": True, "JobGroupId": group_id})
 
     def describe_instance(self) -> str:
         """Return the instance's name: whether credentials and instance are right."""
-        return str(_section(self._read("DescribeInstance", {}), "Instance").get("InstanceName"))
+        return str(_section(self._gateway.read("DescribeInstance", {}), "Instance").get("InstanceName"))
 
     def _list_into(self, jobs: dict[CallJobId, ReferenceId | None], group_id: JobGroupId) -> set[int]:
         """Add one pass over all pages to `jobs`; returns every total that the pages named."""
         totals: set[int] = set()
-        page, total = 1, 0
-        while page == 1 or (page - 1) * PAGE_SIZE < total:
-            parameters = {"JobGroupId": group_id, "PageNumber": page, "PageSize": PAGE_SIZE}
-            listed = _section(self._read("ListJobsByGroup", parameters), "Jobs")
-            total = _total(listed)
+        for rows, total in self._pages("ListJobsByGroup", {"JobGroupId": group_id}, "Jobs", "TotalCount"):
             totals.add(total)
             try:
-                jobs |= {job_id_of(job): reference_of(job) for job in _rows(listed)}
+                jobs |= {job_id_of(job): reference_of(job) for job in rows}
             except MappingError as error:
                 raise UnclearAnswerError(f"a listed job is none: {error}") from None
-            page += 1
         return totals
 
-    def _read(self, action: str, parameters: dict[str, Any]) -> Mapping[str, Any]:
-        """Call what may be called twice, a few times."""
-        retrying = Retrying(
-            retry=retry_if_exception(_is_worth_another),
-            wait=_wait,
-            stop=stop_after_attempt(READ_ATTEMPTS),
-            reraise=True,
-        )
-        return retrying(self._call, action, parameters)
+    def _pages(
+        self, action: str, parameters: Mapping[str, Any], section: str, total_name: str
+    ) -> Iterator[tuple[Sequence[Payload], int]]:
+        """Yield the rows of each page and the total that it names, until so many were seen, or a page is empty.
 
-    def _call(
-        self, action: str, parameters: dict[str, Any], guard: Callable[[], None] = lambda: None
-    ) -> Mapping[str, Any]:
-        query = {"InstanceId": self._instance_id, **parameters}
-        sdk = self._sdk
-        self._pace.wait()
-        guard()
-        try:
-            answer = sdk.call_api(_params(action), OpenApiRequest(query=Utils.query(query)), self._runtime)
-            body = check_answer(action, answer.get("body"))
-        except TeaException as error:
-            meaning = from_exception(error)
-            metrics.API_CALLS.labels(action, _code(meaning)).inc()
-            raise meaning from None
-        except CallstreamError as error:
-            metrics.API_CALLS.labels(action, _code(error)).inc()
-            raise
-        metrics.API_CALLS.labels(action, "OK").inc()
-        return body
-
-    @property
-    def _instance_id(self) -> str:
-        if not self._settings.instance_id:
-            raise CredentialsError("CALLSTREAM_OUTBOUNDBOT_INSTANCE_ID is not set")
-        return self._settings.instance_id
-
-    @property
-    def _sdk(self) -> Client:
-        with self._lock:
-            return self._made_sdk
-
-    @cached_property
-    def _made_sdk(self) -> Client:
-        settings = self._settings
-        if not settings.access_key_id or settings.access_key_secret is None:
-            raise CredentialsError("ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET are not set")
-        return Client(
-            Config(
-                access_key_id=settings.access_key_id,
-                access_key_secret=settings.access_key_secret.get_secret_value(),
-                region_id=settings.region_id,
-                endpoint=settings.endpoint,
-                protocol=settings.protocol,
-            )
-        )
-
-    @cached_property
-    def _runtime(self) -> RuntimeOptions:
-        timeout_ms = int(self._settings.timeout_seconds * 1000)
-        return RuntimeOptions(connect_timeout=min(5000, timeout_ms), read_timeout=timeout_ms, autoretry=False)
-
-
-def _params(action: str) -> Params:
-    return Params(
-        action=action,
-        version="2019-12-26",
-        protocol="HTTPS",
-        pathname="/",
-        method="POST",
-        auth_type="AK",
-        style="RPC",
-        req_body_type="formData",
-        body_type="json",
-    )
-
-
-def _wait(state: RetryCallState) -> float:
-    error = state.outcome.exception() if state.outcome else None
-    asked = error.retry_after if isinstance(error, RetryableError) else None
-    return (asked or 0.0) + wait_random_exponential(multiplier=0.2, max=2)(state)
-
-
-def _code(error: CallstreamError) -> str:
-    return (error.code if isinstance(error, RejectedError) else None) or type(error).__name__
-
-
-def _is_worth_another(error: BaseException) -> bool:
-    """Whether asking again within seconds may help."""
-    if not isinstance(error, RetryableError) or isinstance(error, CredentialsError):
-        return False
-    return (error.retry_after or 0.0) <= LONGEST_WAIT_SECONDS
+        The largest page that the service gives is not documented; one that gives less is asked for more pages.
+        """
+        page, seen, total = 0, 0, 1
+        rows: Sequence[Payload] = ()
+        while seen < total and (rows or not page):
+            page += 1
+            asked = {**parameters, "PageNumber": page, "PageSize": PAGE_SIZE}
+            listed = _section(self._gateway.read(action, asked), section)
+            rows, total = _rows(listed), _count(listed, total_name)
+            seen += len(rows)
+            yield rows, total
 
 
 def _rows(listed: Mapping[str, Any]) -> Sequence[Payload]:
@@ -307,11 +206,13 @@ def _rows(listed: Mapping[str, Any]) -> Sequence[Payload]:
     return rows
 
 
-def _total(listed: Mapping[str, Any]) -> int:
-    total = listed.get("TotalCount")
-    if not isinstance(total, int):
-        raise UnclearAnswerError("the answer has no TotalCount")
-    return total
+def _count(listed: Mapping[str, Any], name: str) -> int:
+    count = listed.get(name)
+    if isinstance(count, int) and not isinstance(count, bool):
+        return count
+    if isinstance(count, str) and count.isdecimal():
+        return int(count)
+    raise UnclearAnswerError(f"the answer has no {name}")
 
 
 def _group_id(group: Mapping[str, Any]) -> JobGroupId:

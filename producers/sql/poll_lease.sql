@@ -16,5 +16,5 @@ set
 from due
 where t.task_id = due.task_id
 returning
-    t.task_id, t.job_group_id, t.state, t.observed_at, t.listed_at, t.repair_requested,
+    t.task_id, t.job_group_id, t.state, t.observed_at, t.poll_standing::text as standing, t.repair_requested,
     t.poll_leased_by as owner, t.poll_due_at as due_at

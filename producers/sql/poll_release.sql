@@ -3,7 +3,10 @@ update call_tasks
 set
     poll_leased_by = null,
     poll_leased_until = null,
-    listed_at = coalesce(%(listed_at)s, listed_at),
+    poll_standing = case
+        when poll_due_at = %(leased_due_at)s then coalesce(%(standing)s::jsonb, poll_standing)
+        else coalesce(%(standing)s::jsonb, poll_standing) - 'whole_at'
+    end,
     repair_requested = repair_requested and (poll_due_at <> %(leased_due_at)s or not %(is_repaired)s),
     poll_due_at = case
         when poll_due_at = %(leased_due_at)s then now() + %(delay)s

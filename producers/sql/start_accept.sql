@@ -4,7 +4,7 @@ set
     state = case when state = 'calling' then state else 'starting' end,
     name = coalesce(%(name)s, name),
     request_id = %(request_id)s,
-    options = options || %(options)s::jsonb,
+    options = %(options)s::jsonb,
     started_at = case when state in ('starting', 'calling') then coalesce(started_at, now()) else now() end,
     last_error = null,
     assign_due_at = now() + interval '2 s',

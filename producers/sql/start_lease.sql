@@ -12,5 +12,5 @@ where task_id in (
     for update skip locked
 )
 returning
-    t.task_id, t.state, t.job_group_id, t.request_id, t.options, t.assign_doubt_until, now(), t.assign_leased_by,
-    t.assign_due_at, t.started_at
+    t.task_id, t.state, t.job_group_id, t.request_id, t.options, t.assign_doubt_until, clock_timestamp(),
+    t.assign_leased_by, t.assign_due_at, t.started_at, t.pending_order, t.ordered_at, t.last_error

@@ -1,8 +1,15 @@
--- start_reopen: tasks that got leads lately are due, finished ones are started again; returns the newest lead's id
+-- start_reopen: tasks that got leads lately, or whose refused leads were corrected, are due, finished ones are started
+-- again; returns up to which lead there is nothing more to come: a transaction that inserts leads ends within a minute
 with fresh as (
-    select distinct task_id
+    select task_id
     from leads_task_list
-    where id > %(after)s and call_job_id = '' and assign_marked_at is null
+    where id > %(after)s and call_job_id = '' and assign_marked_at is null and assign_refused is null
+    union
+    select task_id
+    from leads_task_list
+    where
+        call_job_id = '' and assign_refused is not null
+        and assign_contact <> md5(jsonb_build_array(leads_name, leads_phone, extras)::text)
 ), woken as (
     update call_tasks as t
     set
@@ -19,4 +26,6 @@ with fresh as (
                 and t.assign_due_at > now() + interval '2 s')
         )
 )
-select coalesce(max(id), 0) from leads_task_list
+select coalesce(
+    (select id from leads_task_list where created_at < now() - interval '1 minute' order by id desc limit 1), 0
+)
