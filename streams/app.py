@@ -3,11 +3,13 @@
 Two of Faust's own ways lose data and are replaced through its extension points. At the end of table recovery it
 resumes the source before it seeks, and what was fetched in between counts as acknowledged (faust issue 596):
 `SafeRecovery` stops the flow first. And it acknowledges events by itself, skipped and cancelled ones included:
-`HeldEvent` is acknowledged by `settle` and by nothing else.
+`HeldEvent` is acknowledged by `acknowledge` and by nothing else.
 """
 
 import logging
 import ssl
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,12 +19,30 @@ from faust.tables.manager import TableManager
 from faust.tables.recovery import Recovery
 from faust.types.auth import CredentialsT
 
+from runtime import metrics
 from runtime.settings import KafkaSettings, Settings
 from schemas.topics import DEAD_LETTER_HEADROOM_BYTES, MAX_RECORD_BYTES
+from streams.consuming import EagerTransport
 
 SESSION_SECONDS: Final = 10.0
 HEARTBEAT_SECONDS: Final = 2.0
 COMMIT_SECONDS: Final = 0.5
+# An agent that waits for an outage takes nothing for as long; past this time its client would leave the group.
+PATIENCE_SECONDS: Final = 7 * 86_400.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How messages are taken: at most `most_waiting` wait for the agent, beside what its client has fetched.
+
+    `is_eager` is for small messages, of which there are many (`streams/consuming.py`).
+    """
+
+    is_eager: bool = False
+    most_waiting: int = 4_096
+
+
+IN_PAGES: Final = Reading(most_waiting=400)  # 4,096 would be gigabytes of large pages behind a busy agent
 
 
 class HeldEvent(faust.Event):
@@ -32,8 +52,8 @@ class HeldEvent(faust.Event):
         """Do nothing: Faust calls this for events that it drops, and when an agent is cancelled."""
         return False
 
-    def settle(self) -> None:
-        """Acknowledge the event, so that its offset may be committed."""
+    def acknowledge(self) -> None:
+        """Say that all effects are there, so that its offset may be committed."""
         super().ack()
 
 
@@ -63,7 +83,13 @@ class SafeTables(TableManager):
 
 
 def create_app(
-    settings: Settings, *, app_id: str, datadir: Path, topic_prefix: str = "", is_recovery_safe: bool = True
+    settings: Settings,
+    *,
+    app_id: str,
+    datadir: Path,
+    topic_prefix: str = "",
+    is_recovery_safe: bool = True,
+    reading: Reading = IN_PAGES,
 ) -> faust.App:
     """Return an application without agents; `app_id` is its consumer group, `datadir` exists and is its own.
 
@@ -73,18 +99,20 @@ def create_app(
     options: dict[str, Any] = {"TableManager": SafeTables} if is_recovery_safe else {}
     if settings.core.instance_id:
         options["consumer_group_instance_id"] = f"{group}-{settings.core.instance_id}"
-    return faust.App(
+    app = faust.App(
         group,
         broker=[f"kafka://{server.strip()}" for server in settings.kafka.bootstrap_servers.split(",")],
         broker_credentials=credentials(settings.kafka),
         broker_session_timeout=SESSION_SECONDS,
         broker_heartbeat_interval=HEARTBEAT_SECONDS,
         broker_commit_interval=COMMIT_SECONDS,
+        broker_max_poll_interval=PATIENCE_SECONDS,
         consumer_auto_offset_reset="earliest",
         consumer_max_fetch_size=4 * MAX_RECORD_BYTES,
         producer_linger=0.0,
         producer_max_request_size=MAX_RECORD_BYTES + DEAD_LETTER_HEADROOM_BYTES,
         stream_wait_empty=False,
+        stream_buffer_maxsize=reading.most_waiting,
         topic_allow_declare=False,
         topic_disable_leader=True,
         topic_partitions=settings.core.topic_partitions,
@@ -96,6 +124,16 @@ def create_app(
         Event=HeldEvent,
         **options,
     )
+    for signal, change in ((app.on_partitions_assigned, "assigned"), (app.on_partitions_revoked, "revoked")):
+        signal.connect(partial(_count, change))
+    if reading.is_eager:
+        app.transport = EagerTransport(app.conf.broker_consumer, app)
+    return app
+
+
+async def _count(change: str, *_: object, **__: object) -> None:
+    """Note a rebalance; Faust says neither which nor whether partitions were lost."""
+    metrics.REBALANCES.labels(change).inc()
 
 
 def source(app: faust.App, *names: str, partitions: int) -> Any:

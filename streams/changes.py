@@ -5,11 +5,13 @@ compared fields by meaning. Age decides (older observations are dropped), and ev
 the entry and the page: a replay after a crash makes the same events, with the same ids, as before.
 """
 
+from binascii import crc_hqx
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from itertools import repeat
+from operator import attrgetter
 from struct import Struct
-from typing import Final
-from zlib import crc32
+from typing import Annotated, Final
 
 import msgspec
 
@@ -28,16 +30,18 @@ COMPARED: Final = (
     "started_at",
     "ended_at",
 )
-_NAME_BYTES: Final = 2
 _DAY_MS: Final = 86_400_000
 _pack: Final = msgspec.msgpack.Encoder().encode
-_pack_names: Final = Struct(f">{len(COMPARED)}H").pack
+_compared: Final = attrgetter(*COMPARED)
+_name_codes: Final = Struct(f">{len(COMPARED)}H")
+_EMPTY: Final = frozenset(map(_pack, (None, "", ())))
 
 
 class Entry(msgspec.Struct, array_like=True, gc=False):
     """What is held of one job; times are milliseconds, `interval` is until the next re-assertion.
 
-    `digest` decides whether anything differs; `names`, two bytes per compared field, only says what.
+    `digest` decides whether anything differs; `names`, two bytes per compared field, only says what. `seen` and
+    `idle_until` belong to `streams.pages`.
     """
 
     version: Version
@@ -48,7 +52,9 @@ class Entry(msgspec.Struct, array_like=True, gc=False):
     status: str
     previous_status: str | None
     digest: bytes
-    names: bytes
+    names: Annotated[bytes, msgspec.Meta(min_length=_name_codes.size, max_length=_name_codes.size)]
+    seen: int = 0
+    idle_until: int = 0
 
 
 PageRow = dict[CallJobId, Entry]
@@ -59,11 +65,15 @@ _row_decoder: Final = msgspec.msgpack.Decoder(PageRow)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangePolicy:
-    """How long an unconfirmed event waits before it is sent again, at first and at most, and what is forgotten."""
+    """How long an unconfirmed event waits before it is sent again, at first and at most, and what is forgotten.
+
+    An ended job is forgotten after longer than a page is retained in its topic, so no page can be news about it.
+    """
 
     reassert_ms: int = 30_000
     reassert_max_ms: int = 3_600_000
     forget_ms: int = 14 * _DAY_MS
+    forget_ended_ms: int = 3 * _DAY_MS
 
 
 @dataclass(slots=True)
@@ -116,13 +126,13 @@ def detect(row: PageRow, page: JobsPolled, policy: ChangePolicy) -> Detection:
             events.append(event)
         elif observed_at < entry.observed_at:
             counts.stale += 1
-        elif entry.digest != (digest := _digest(job)):
+        elif entry.digest != (digest := _digest(fields := _packed(job))):
             counts.changed += 1
             entry.observed_at = observed_at
-            events.append(_changed(entry, job, digest, policy))
+            events.append(_changed(entry, job, fields, digest, policy))
         else:
             entry.observed_at = observed_at
-            if _is_contradicted(entry, job) or page.repair:
+            if _is_contradicted(entry, job) or (page.repair and entry.emitted_observed_at < observed_at):
                 counts.corrected += 1
                 events.append(_corrected(entry, job, policy))
             elif job.stored_version < entry.version and observed_at - entry.asserted_at >= entry.interval:
@@ -132,8 +142,30 @@ def detect(row: PageRow, page: JobsPolled, policy: ChangePolicy) -> Detection:
                 counts.unchanged += 1
     if events:
         detection.must_write = True
-        _forget(row, observed_at - policy.forget_ms)
+        forget(row, observed_at, policy)
     return detection
+
+
+def forget(row: PageRow, now_ms: int, policy: ChangePolicy) -> int:
+    """Drop the jobs that were last observed too long ago and return how many; one that comes back is new."""
+    seen_lately = now_ms - min(policy.forget_ms, policy.forget_ended_ms)
+    old = [(job_id, entry) for job_id, entry in row.items() if entry.observed_at < seen_lately]
+    gone = [job_id for job_id, entry in old if now_ms - entry.observed_at > _patience(entry, policy)]
+    for job_id in gone:
+        del row[job_id]
+    return len(gone)
+
+
+def _patience(entry: Entry, policy: ChangePolicy) -> int:
+    return policy.forget_ended_ms if entry.status in ENDED_STATUSES else policy.forget_ms
+
+
+def keep(value: bytes, now_ms: int, policy: ChangePolicy) -> bytes | None:
+    """Return what is to be kept of a stored row; None where it is nothing."""
+    row = decode_row(value)
+    if not forget(row, now_ms, policy) and row:
+        return value
+    return encode_row(row) if row else None
 
 
 def _is_contradicted(entry: Entry, job: JobSnapshot) -> bool:
@@ -144,28 +176,27 @@ def _is_contradicted(entry: Entry, job: JobSnapshot) -> bool:
 
 
 def _first_seen(job: JobSnapshot, observed_at: int, policy: ChangePolicy) -> tuple[Entry, StatusChanged]:
+    fields = _packed(job)
     entry = Entry(
-        version=min(max(job.stored_version + 1, observed_at), MAX_VERSION),
-        observed_at=observed_at,
-        emitted_observed_at=observed_at,
-        asserted_at=observed_at,
-        interval=policy.reassert_ms,
-        status=job.call_status,
-        previous_status=job.stored_status,
-        digest=_digest(job),
-        names=_name_digests(job),
+        min(max(job.stored_version + 1, observed_at), MAX_VERSION),
+        observed_at,
+        observed_at,
+        observed_at,
+        policy.reassert_ms,
+        job.call_status,
+        job.stored_status,
+        _digest(fields),
+        _names(fields),
     )
-    present = tuple(name for name, value in zip(COMPARED, _compared(job), strict=True) if value)
-    return entry, _event(entry, job, present)
+    return entry, _event(
+        entry, job, tuple([name for name, packed in zip(COMPARED, fields, strict=True) if packed not in _EMPTY])
+    )
 
 
-def _changed(entry: Entry, job: JobSnapshot, digest: bytes, policy: ChangePolicy) -> StatusChanged:
-    names = _name_digests(job)
-    differing = tuple(
-        name
-        for i, name in enumerate(COMPARED)
-        if names[i * _NAME_BYTES : (i + 1) * _NAME_BYTES] != entry.names[i * _NAME_BYTES : (i + 1) * _NAME_BYTES]
-    )
+def _changed(entry: Entry, job: JobSnapshot, fields: list[bytes], digest: bytes, policy: ChangePolicy) -> StatusChanged:
+    names = _names(fields)
+    pairs = zip(COMPARED, _name_codes.unpack(names), _name_codes.unpack(entry.names), strict=True)
+    differing = tuple([name for name, new, old in pairs if new != old])
     entry.digest, entry.names = digest, names
     _renew(entry, job, policy)
     # A change whose short digests collide still is no repeat: then any field may be the one.
@@ -213,29 +244,14 @@ def _event(entry: Entry, job: JobSnapshot, changed: tuple[str, ...]) -> StatusCh
     )
 
 
-def _compared(job: JobSnapshot) -> tuple[object, ...]:
-    return (
-        job.call_status,
-        job.planed_time,
-        job.call_task_id,
-        job.call_conversation,
-        job.calling_number,
-        job.failure_reason,
-        job.started_at,
-        job.ended_at,
-    )
+def _packed(job: JobSnapshot) -> list[bytes]:
+    """Return each compared field in bytes that differ where the field does, by meaning and not by spelling."""
+    return [*map(_pack, _compared(job))]
 
 
-def _digest(job: JobSnapshot) -> bytes:
-    """Return eight bytes that differ where any compared field does, by meaning and not by spelling."""
-    return blake2b(_pack(_compared(job)), digest_size=8).digest()
+def _digest(fields: list[bytes]) -> bytes:
+    return blake2b(b"".join(fields), digest_size=8).digest()
 
 
-def _name_digests(job: JobSnapshot) -> bytes:
-    return _pack_names(*[crc32(_pack(value)) & 0xFFFF for value in _compared(job)])
-
-
-def _forget(row: PageRow, before: int) -> None:
-    """Drop the jobs that were last observed before then; one that comes back is new."""
-    for job_id in [job_id for job_id, entry in row.items() if entry.observed_at < before]:
-        del row[job_id]
+def _names(fields: list[bytes]) -> bytes:
+    return _name_codes.pack(*map(crc_hqx, fields, repeat(0)))

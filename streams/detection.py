@@ -2,24 +2,31 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 import faust
 
 from runtime import metrics
+from runtime.clock import Clock
 from runtime.dead_letters import DeadLetter, Origin
 from runtime.kafka import Outgoing, outgoing
 from runtime.settings import Settings
-from schemas.codec import DecodeError, decode
-from schemas.jobs import JobsPolled
+from schemas.codec import DecodeError
+from schemas.instants import EPOCH
 from schemas.topics import JOBS_POLLED, STATUS_CHANGED
 from streams.app import HeldEvent, source
-from streams.changes import ChangePolicy, Counts, PageRow, decode_row, detect, encode_row
+from streams.changelogs import PAGES
+from streams.changes import ChangePolicy, Counts, PageRow, decode_row, encode_row, keep
 from streams.intake import Intake
 from streams.outbox import Outbox, origin_of
-from streams.tables import MAX_ROW_BYTES, PAGES, Rows, RowStore, Write
+from streams.pages import observe, open_page
+from streams.sweep import SWEEP_SECONDS, Sweeper
+from streams.tables import MAX_ROW_BYTES, Rows, RowStore, Write
 
 SOURCE: Final = "changes"
+FUTURE: Final = timedelta(days=1)
 TOO_LARGE: Final = "the row of the page would not fit in its table"
 
 
@@ -37,10 +44,13 @@ class PageWork:
 class Detector:
     """Works through batches of pages in the order of effects."""
 
-    def __init__(self, rows: RowStore, outbox: Outbox, policy: ChangePolicy, *, topic_prefix: str = "") -> None:
+    def __init__(
+        self, rows: RowStore, outbox: Outbox, policy: ChangePolicy, clock: Clock, *, topic_prefix: str = ""
+    ) -> None:
         self._rows = rows
         self._outbox = outbox
         self._policy = policy
+        self._clock = clock
         self._events = replace(STATUS_CHANGED, name=topic_prefix + STATUS_CHANGED.name)
 
     async def work(self, batch: Sequence[HeldEvent]) -> None:
@@ -48,13 +58,12 @@ class Detector:
         pages: dict[bytes, PageWork] = {}
         letters: list[DeadLetter] = []
         counts: list[Counts] = []
+        latest = self._clock.now() + FUTURE
         for event in batch:
             try:
-                page = decode(event.value, JobsPolled)
+                counts.append(self._observe(pages, event, latest))
             except DecodeError as error:
                 letters.append(DeadLetter(origin=origin_of(event), kind="undecodable", reason=str(error)))
-            else:
-                counts.append(self._detect(pages, event, page))
         encoded = {key: encode_row(work.row) for key, work in pages.items()}
         for key in [key for key, value in encoded.items() if len(value) > MAX_ROW_BYTES]:
             del encoded[key]
@@ -64,15 +73,19 @@ class Detector:
             [Write(work.partition, key, encoded[key]) for key, work in pages.items() if work.must_write]
         )
         for key, value in encoded.items():
-            self._rows.note(key, value)
+            if not pages[key].must_write:
+                self._rows.note(key, value)
         _count(batch, counts)
 
-    def _detect(self, pages: dict[bytes, PageWork], event: HeldEvent, page: JobsPolled) -> Counts:
+    def _observe(self, pages: dict[bytes, PageWork], event: HeldEvent, latest: datetime) -> Counts:
+        """Take a page into the work of its key; raises DecodeError where it cannot be used."""
+        page = open_page(event.value)
+        if not EPOCH <= page.observed_at <= latest:  # later ones would be too old, for as long as this one is ahead
+            raise DecodeError("Before 1970 or in the future - at `$.observed_at`")
         key = page.page_id.encode()
-        work = pages.get(key)
-        if work is None:
-            work = pages[key] = PageWork(partition=event.message.partition, row=decode_row(self._rows.get(key)))
-        detection = detect(work.row, page, self._policy)
+        work = pages.get(key) or PageWork(partition=event.message.partition, row=decode_row(self._rows.get(key)))
+        detection = observe(work.row, page, self._policy)
+        pages[key] = work
         work.partition = event.message.partition
         work.must_write |= detection.must_write
         work.sources.append(event)
@@ -80,16 +93,23 @@ class Detector:
         return detection.counts
 
 
-def add_detection(app: faust.App, settings: Settings, outbox: Outbox, *, topic_prefix: str = "") -> None:
-    """Give the application its table and its agent."""
+def add_detection(
+    app: faust.App,
+    settings: Settings,
+    outbox: Outbox,
+    clock: Clock,
+    *,
+    topic_prefix: str = "",
+    sweep_seconds: float = SWEEP_SECONDS,
+) -> None:
+    """Give the application its table, its agent and its sweep."""
     partitions = settings.core.topic_partitions
-    detector = Detector(Rows(app, PAGES, partitions), outbox, _policy(settings), topic_prefix=topic_prefix)
+    rows = Rows(app, PAGES, partitions, outbox.sender)
+    policy = ChangePolicy(reassert_ms=int(settings.core.reassert_seconds * 1_000))
+    detector = Detector(rows, outbox, policy, clock, topic_prefix=topic_prefix)
     intake = Intake(app, detector.work)
     app.agent(source(app, topic_prefix + JOBS_POLLED.name, partitions=partitions), name="detect")(intake.run)
-
-
-def _policy(settings: Settings) -> ChangePolicy:
-    return ChangePolicy(reassert_ms=int(settings.core.reassert_seconds * 1_000))
+    app.task(Sweeper(app, intake, rows, partial(keep, policy=policy), clock, seconds=sweep_seconds).run)
 
 
 def _too_large(event: HeldEvent) -> DeadLetter:

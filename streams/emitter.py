@@ -1,4 +1,4 @@
-"""Sending from an event loop: one librdkafka producer, whose reports a thread polls, one future per batch.
+"""Sending from an event loop: one librdkafka producer, one future per batch.
 
 Faust's own producer costs 50 µs per event and confirms nothing unless each future is awaited; this one costs 2-3 and a
 batch is either acknowledged as a whole or raises.
@@ -8,17 +8,21 @@ import asyncio
 import threading
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from queue import SimpleQueue
+from typing import Final
 
-from confluent_kafka import KafkaError, KafkaException, Message
+from confluent_kafka import KafkaError, Message
 
 from runtime import metrics
 from runtime.errors import RejectedError, RetryableError
-from runtime.kafka import Outgoing, as_bytes, error_for, headers_of, make_producer
+from runtime.kafka import QUEUE_FULL_SECONDS, Outgoing, enqueue, error_for, make_producer
 from runtime.settings import KafkaSettings
 
-DELIVERY_TIMEOUT_MS = 1_200_000
-QUEUE_FULL_SECONDS = 0.01
+DELIVERY_TIMEOUT_MS: Final = 1_200_000
+FLUSH_SECONDS: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +42,18 @@ class RefusedError(RejectedError):
 
 
 class Emitter:
-    """The asyncio side of one producer; to be used from one event loop."""
+    """The asyncio side of one producer; to be used from one event loop.
+
+    The producer reports failures only. That the others are acknowledged is known when nothing is left in its queue,
+    which is what a flush, in a thread of its own, waits for: nothing has to be done per record.
+    """
 
     def __init__(self, settings: KafkaSettings) -> None:
-        overrides = {"linger.ms": 0, "message.timeout.ms": DELIVERY_TIMEOUT_MS}
+        overrides = {"linger.ms": 0, "message.timeout.ms": DELIVERY_TIMEOUT_MS, "delivery.report.only.error": True}
         self._producer = make_producer(settings, **overrides)
+        self._batches: SimpleQueue[_Batch | None] = SimpleQueue()
         self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._poll, name="emitter", daemon=True)
+        self._thread = threading.Thread(target=self._flush, name="emitter", daemon=True)
         self._thread.start()
 
     async def emit(self, records: Sequence[Outgoing]) -> None:
@@ -57,87 +66,62 @@ class Emitter:
             return
         batch = _Batch(asyncio.get_running_loop())
         for record in records:
-            await self._produce(record, batch)
-        refusals = await batch.wait()
+            try:
+                while not enqueue(self._producer, record, partial(batch.report, record)):
+                    self._producer.poll(0)  # the queue is full of what nobody has flushed yet
+                    await asyncio.sleep(QUEUE_FULL_SECONDS)
+            except (RejectedError, RetryableError) as error:
+                batch.fail(record, error)
+        self._batches.put(batch)
+        await batch.is_done
+        if batch.failure is not None:
+            raise batch.failure
+        refused = Counter(refusal.record.topic for refusal in batch.refusals)
         for topic, count in Counter(record.topic for record in records).items():
-            metrics.PUBLISHED.labels(topic).inc(count - sum(refusal.record.topic == topic for refusal in refusals))
-        if refusals:
-            raise RefusedError(refusals)
+            metrics.PUBLISHED.labels(topic).inc(count - refused[topic])
+        if batch.refusals:
+            raise RefusedError(batch.refusals)
 
     def close(self) -> None:
-        """Stop polling; what is not acknowledged by now stays unsaid to its caller."""
+        """Stop; what is not acknowledged by now stays unsaid to its caller."""
         self._closing.set()
+        self._batches.put(None)
         self._thread.join()
 
-    async def _produce(self, record: Outgoing, batch: "_Batch") -> None:
-        while True:
-            try:
-                self._producer.produce(
-                    record.topic,
-                    value=record.value,
-                    key=record.key,
-                    headers=list(record.headers),
-                    on_delivery=batch.report,
-                )
-            except BufferError:
-                await asyncio.sleep(QUEUE_FULL_SECONDS)
-            except KafkaException as error:
-                batch.refuse(record, error.args[0])
-                return
-            else:
-                batch.sent += 1
-                return
-
-    def _poll(self) -> None:
-        while not self._closing.is_set():
-            self._producer.poll(0.1)
+    def _flush(self) -> None:
+        while (batch := self._batches.get()) is not None:
+            while self._producer.flush(FLUSH_SECONDS):
+                if self._closing.is_set():
+                    return
+            batch.finish()
 
 
 class _Batch:
-    """Counts reports. The loop alone writes `sent` and `is_sealed`, the polling thread alone `reported`.
-
-    Whichever of the two comes last sees the other's number, so the future is resolved without a lock.
-    """
+    """What became of the records of one batch that were not acknowledged; done when all others are."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.sent = 0
+        self.is_done: asyncio.Future[None] = loop.create_future()
+        self.refusals: list[Refusal] = []
+        self.failure: RetryableError | None = None
         self._loop = loop
-        self._reported = 0
-        self._is_sealed = False
-        self._done: asyncio.Future[None] = loop.create_future()
-        self._refusals: list[Refusal] = []
-        self._failure: RetryableError | None = None
 
-    def refuse(self, record: Outgoing, error: KafkaError) -> None:
-        """Take a record that the client would not even queue."""
-        meaning = error_for(error)
-        if isinstance(meaning, RejectedError):
-            self._refusals.append(Refusal(record, meaning))
-        else:
-            self._failure = self._failure or meaning
-
-    def report(self, error: KafkaError | None, message: Message) -> None:
-        """Take one delivery report; called by the polling thread."""
+    def report(self, record: Outgoing, error: KafkaError | None, _: Message) -> None:
+        """Take the report on a record; called by whichever thread polls the producer."""
         if error is not None:
-            self.refuse(_as_sent(message), error)
-        self._reported += 1
-        if self._is_sealed and self._reported >= self.sent:
+            self.fail(record, error_for(error))
+
+    def fail(self, record: Outgoing, error: RejectedError | RetryableError) -> None:
+        """Take a record that was not acknowledged, and why."""
+        if isinstance(error, RejectedError):
+            self.refusals.append(Refusal(record, error))
+        else:
+            self.failure = self.failure or error
+
+    def finish(self) -> None:
+        """Wake the batch's sender; called by the flushing thread, maybe when the loop has ended and nobody waits."""
+        with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._resolve)
 
-    async def wait(self) -> list[Refusal]:
-        """Return when every report is in; raises RetryableError where a record may be sent again."""
-        self._is_sealed = True
-        if self._reported >= self.sent:
-            self._resolve()
-        await self._done
-        if self._failure is not None:
-            raise self._failure
-        return self._refusals
-
     def _resolve(self) -> None:
-        if not self._done.done():
-            self._done.set_result(None)
-
-
-def _as_sent(message: Message) -> Outgoing:
-    return Outgoing(message.topic() or "", as_bytes(message.key()), as_bytes(message.value()), headers_of(message))
+        if not self.is_done.done():
+            self.is_done.set_result(None)

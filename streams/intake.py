@@ -6,15 +6,16 @@ batch. An error stops the process with nothing acknowledged: Faust would commit 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 import faust
 
 from runtime.logs import get_logger
 from streams.app import HeldEvent
+from streams.consuming import together
 
-MOST_EVENTS: Final = 50
+MOST_EVENTS: Final = 50  # pages: four times as many are no faster, and take 150 MB more
 QUIESCE_SECONDS: Final = 5.0
 
 Work = Callable[[Sequence[HeldEvent]], Awaitable[None]]
@@ -29,9 +30,7 @@ class Intake:
         self._app = app
         self._work = work
         self._most = most
-        self._waiting: asyncio.Queue[HeldEvent] = asyncio.Queue(maxsize=most)
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._turn = asyncio.Lock()
         self._revoked_generation: int | None = None
         self._is_broken = False
         app.on_partitions_revoked.connect(self._quiesce)
@@ -39,22 +38,11 @@ class Intake:
 
     async def run(self, stream: Any) -> None:
         """Work through `stream` until cancelled; an error in the work crashes the application."""
-        feeder = asyncio.create_task(self._feed(stream.noack().events()))
         try:
-            while True:
-                await self._take()
+            async for events in together(self._app, stream, self._most):
+                await self._take(events)
         except Exception as error:
             log.exception("batch.failed", app=self._app.conf.id)
-            await self._crash(error)
-        finally:
-            feeder.cancel()
-
-    async def _feed(self, events: AsyncIterator[HeldEvent]) -> None:
-        try:
-            async for event in events:
-                await self._waiting.put(event)
-        except Exception as error:
-            log.exception("stream.failed", app=self._app.conf.id)
             await self._crash(error)
 
     async def _crash(self, error: Exception) -> None:
@@ -63,29 +51,31 @@ class Intake:
         await self._app.crash(error)
         await asyncio.Event().wait()
 
-    async def _take(self) -> None:
-        batch = [await self._waiting.get()]
-        while len(batch) < self._most and not self._waiting.empty():
-            batch.append(self._waiting.get_nowait())
-        batch = [event for event in batch if event.message.generation_id != self._revoked_generation]
-        if batch:
-            self._idle.clear()
+    async def between(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do `work` while no batch is worked on; an error in it crashes the application, as one in a batch does."""
+        async with self._turn:
             try:
+                await work()
+            except Exception as error:
+                log.exception("work.failed", app=self._app.conf.id)
+                await self._crash(error)
+
+    async def _take(self, events: Sequence[HeldEvent]) -> None:
+        async with self._turn:
+            batch = [event for event in events if event.message.generation_id != self._revoked_generation]
+            if batch:
                 await self._work(batch)
                 for event in batch:
-                    event.settle()
-            finally:
-                self._idle.set()
+                    event.acknowledge()
 
     async def _quiesce(self, *_: object, **__: object) -> None:
         """Finish the batch in hand and commit it; what waits belongs to the next owner. Called by Faust's signals."""
         self._revoked_generation = self._app.consumer_generation_id
-        while not self._waiting.empty():
-            self._waiting.get_nowait()
         if self._is_broken or self._app.consumer is None:
             return
         try:
-            await asyncio.wait_for(self._idle.wait(), QUIESCE_SECONDS)
+            async with asyncio.timeout(QUIESCE_SECONDS), self._turn:
+                pass  # nobody works any more
         except TimeoutError:
             log.warning("batch.abandoned", app=self._app.conf.id)
         else:

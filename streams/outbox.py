@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Protocol, cast
 
-from runtime.dead_letters import DeadLetter, Origin, announce, as_record
+from runtime.dead_letters import DeadLetter, Origin, announce, as_bare_record, as_record
 from runtime.kafka import Headers, Outgoing
 from streams.app import HeldEvent
 from streams.emitter import Refusal, RefusedError
@@ -18,29 +18,34 @@ class Sender(Protocol):
 
 
 class Outbox:
-    """Sends for one consumer group; a record that is refused for good becomes a dead letter of its topic."""
+    """Sends for one consumer group by `sender`; what is refused for good becomes a dead letter of its topic."""
 
     def __init__(self, sender: Sender, group: str) -> None:
-        self._sender = sender
+        self.sender = sender
         self._group = group
 
     async def send(self, records: Sequence[Outgoing], letters: Sequence[DeadLetter] = ()) -> None:
         """Return when every record is acknowledged, itself or as a dead letter; raises RetryableError."""
-        try:
-            await self._sender.emit([*records, *(as_record(letter, group=self._group) for letter in letters)])
-        except RefusedError as error:
-            refused = [_letter_of(refusal) for refusal in error.refusals]
-            await self._send_refused(refused)
-            letters = [*letters, *refused]
+        refused = await self._refused(records)
+        await self._send_letters([*letters, *map(_letter_of, refused)])
+
+    async def _send_letters(self, letters: Sequence[DeadLetter]) -> None:
+        """Send dead letters; one that no topic will ever take goes without its content."""
+        if not letters:
+            return
+        if await self._refused([as_record(letter, group=self._group) for letter in letters]):
+            for letter in letters:
+                if await self._refused([as_record(letter, group=self._group)]):
+                    await self.sender.emit([as_bare_record(letter, group=self._group)])
         announce(letters)
 
-    async def _send_refused(self, letters: Sequence[DeadLetter]) -> None:
-        """Send dead letters of refused records; one that is refused again, being too large, goes without its value."""
+    async def _refused(self, records: Sequence[Outgoing]) -> Sequence[Refusal]:
+        """Send records; return those that are refused for good."""
         try:
-            await self._sender.emit([as_record(letter, group=self._group) for letter in letters])
+            await self.sender.emit(records)
         except RefusedError as error:
-            bare = [Outgoing(r.record.topic, r.record.key, None, r.record.headers) for r in error.refusals]
-            await self._sender.emit(bare)
+            return error.refusals
+        return ()
 
 
 def origin_of(event: HeldEvent) -> Origin:
@@ -58,7 +63,7 @@ def origin_of(event: HeldEvent) -> Origin:
 
 def _headers(event: HeldEvent) -> Headers:
     raw = cast(Iterable[tuple[str, bytes | None]], event.message.headers or ())
-    return tuple((name, value or b"") for name, value in raw)
+    return tuple(raw)
 
 
 def _letter_of(refusal: Refusal) -> DeadLetter:

@@ -1,57 +1,31 @@
-"""The tables and their changelogs: names, how a changelog is configured, and how rows are written.
+"""The tables: how rows are read and written.
 
 A row counts as written when the broker has acknowledged its changelog record; Faust by itself only logs a refusal and
-goes on to commit. Changelog topics are made beforehand, with as many partitions as the source.
+goes on to commit. So rows go the way of the events, by the same producer.
 """
 
-import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final, Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol, cast
 
 import faust
+from faust.types import EventT
 
+from runtime.kafka import Outgoing
 from schemas.topics import MAX_RECORD_BYTES
+from streams.changelogs import Changelog
+from streams.outbox import Sender
 
 MAX_ROW_BYTES: Final = MAX_RECORD_BYTES - 65_536
-
-_CHANGELOG_CONFIG: Final = {
-    "cleanup.policy": "compact",
-    "segment.bytes": str(16 * 1_048_576),
-    "segment.ms": "600000",
-    "min.cleanable.dirty.ratio": "0.1",
-    "max.message.bytes": str(MAX_RECORD_BYTES),
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Changelog:
-    """A compacted topic that holds a table; it has as many partitions as the table's source."""
-
-    app: str
-    table: str
-    config: Mapping[str, str] = field(default_factory=lambda: dict(_CHANGELOG_CONFIG))
-
-    @property
-    def name(self) -> str:
-        """The name that Faust gives it."""
-        return f"{self.app}-{self.table}-changelog"
-
-
-CHANGES_APP: Final = "callstream-changes"
-FOLLOW_UPS_APP: Final = "callstream-followups"
-PAGES: Final = Changelog(app=CHANGES_APP, table="pages")
-FOLLOW_UPS: Final = Changelog(app=FOLLOW_UPS_APP, table="followups")
-CHANGELOGS: Final = (PAGES, FOLLOW_UPS)
 
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """A row to be written; the partition is that of the message that changed it."""
+    """A row to be written, or deleted where `value` is None; the partition is that of the message that changed it."""
 
     partition: int
     key: bytes
-    value: bytes
+    value: bytes | None
 
 
 class RowStore(Protocol):
@@ -66,15 +40,25 @@ class RowStore(Protocol):
         ...
 
     async def write(self, writes: Sequence[Write]) -> None:
-        """Return when every row is kept for good."""
+        """Return when every row is kept, or gone, for good."""
         ...
 
 
 class Rows:
-    """A table of bytes by key, written only with the broker's word for it."""
+    """A table of bytes by key, written only with the broker's word for it; knows the partition of each row."""
 
-    def __init__(self, app: faust.App, changelog: Changelog, partitions: int) -> None:
-        self._table = app.Table(changelog.table, key_type=bytes, value_type=bytes, partitions=partitions)
+    def __init__(self, app: faust.App, changelog: Changelog, partitions: int, sender: Sender) -> None:
+        self._app = app
+        self._sender = sender
+        self._table = app.Table(
+            changelog.table,
+            key_type=bytes,
+            value_type=bytes,
+            partitions=partitions,
+            on_changelog_event=self._on_recovered,
+        )
+        self._topic = self._table.changelog_topic.get_topic_name()
+        self._partitions: dict[bytes, int] = {}
 
     def get(self, key: bytes) -> bytes | None:
         """Return the row under `key`."""
@@ -86,8 +70,32 @@ class Rows:
         self._table.data[key] = value
 
     async def write(self, writes: Sequence[Write]) -> None:
-        """Return when every row is in the changelog; raises whatever its producer does, and then no row is held."""
-        futures = [self._table.send_changelog(write.partition, write.key, write.value) for write in writes]
-        await asyncio.gather(*futures)
+        """Return when every row is in the changelog; raises what the sender does, and then no row is held."""
+        await self._sender.emit(
+            [Outgoing(self._topic, write.key, write.value, partition=write.partition) for write in writes]
+        )
         for write in writes:
-            self.note(write.key, write.value)
+            if write.value is None:
+                self._forget(write.key)
+            else:
+                self._table.data[write.key] = write.value
+                self._partitions[write.key] = write.partition
+
+    def owned(self) -> dict[bytes, int]:
+        """Return the partition of each row that is this process's to write; rows that went elsewhere are let go."""
+        mine = {place.partition for place in self._app.assignor.assigned_actives() if place.topic == self._topic}
+        for key in [key for key, partition in self._partitions.items() if partition not in mine]:
+            self._forget(key)
+        return self._partitions.copy()
+
+    def _forget(self, key: bytes) -> None:
+        self._table.data.pop(key, None)
+        self._partitions.pop(key, None)
+
+    async def _on_recovered(self, event: EventT[bytes]) -> None:
+        """Learn whose row it is; Faust calls this for every changelog record that it reads."""
+        key, message = cast(bytes, event.key), event.message
+        if message.value is None:
+            self._partitions.pop(key, None)
+        else:
+            self._partitions[key] = message.partition
