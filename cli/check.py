@@ -1,5 +1,6 @@
 """`callstream check`: connects to each part and says what is wrong."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Annotated
 
@@ -9,21 +10,26 @@ import typer
 from confluent_kafka import KafkaException
 from rich.table import Table
 
-from cli.parts import console
+from cli.parts import cloud_client, console
 from cli.topics import all_topics
-from producers.cloud.client import CloudClient
+from runtime.clock import SystemClock
 from runtime.errors import CallstreamError
-from runtime.kafka import make_admin
+from runtime.kafka import connection_problem, make_admin
 from runtime.postgres import describe
 from runtime.settings import Settings
 from runtime.topic_admin import differences
+from schemas.jobs import Turn
 from sinks.migrate import pending
+from streams.analysis.prompting import document_of
+from streams.analysis.protocol import CONTACT
 
 
 def check(*, as_json: Annotated[bool, typer.Option("--json", help="One JSON value on the last line.")] = False) -> int:
-    """Connect to Kafka, the database and the cloud and say what is wrong; exit status 1 if anything is."""
+    """Connect to Kafka, database, cloud and model, where one is set, and say what is wrong; exit 1 if anything is."""
     settings = Settings.load()
     parts: dict[str, Callable[[Settings], str]] = {"kafka": _kafka, "postgres": _postgres, "cloud": _cloud}
+    if settings.analysis.base_url:
+        parts["analysis"] = _analysis
     problems = {name: _problem(part, settings) for name, part in parts.items()}
     ok = not any(problems.values())
     if as_json:
@@ -48,6 +54,8 @@ def _problem(part: Callable[[Settings], str], settings: Settings) -> str:
 
 
 def _kafka(settings: Settings) -> str:
+    if problem := connection_problem(settings.kafka):
+        return problem
     return "; ".join(differences(make_admin(settings.kafka), all_topics(settings)))
 
 
@@ -57,5 +65,19 @@ def _postgres(settings: Settings) -> str:
 
 
 def _cloud(settings: Settings) -> str:
-    CloudClient(settings.cloud).describe_instance()
+    cloud_client(settings).describe_instance()
+    return ""
+
+
+def _analysis(settings: Settings) -> str:
+    from streams.analysis.endpoint import Endpoint  # noqa: PLC0415 - its library takes a second to import
+
+    async def ask() -> None:
+        endpoint = Endpoint(settings.analysis, SystemClock())
+        try:
+            await endpoint.ask(document_of((Turn(speaker=CONTACT, script="不需要，谢谢"),)))
+        finally:
+            await endpoint.close()
+
+    asyncio.run(ask())
     return ""

@@ -76,7 +76,7 @@ def _perform(stage: Stage, *, leads: int, seed: int, console: Console) -> Summar
 @contextmanager
 def _own_environment() -> Iterator[None]:
     """Leave out what the caller's environment and `.env` say; SIGTERM cleans up as Ctrl-C does."""
-    for name in [name for name in os.environ if name.startswith(STAGE_VARIABLES)]:
+    for name in [name for name in os.environ if name.upper().startswith(STAGE_VARIABLES)]:
         del os.environ[name]
 
     def interrupt(_number: int, _frame: object) -> NoReturn:

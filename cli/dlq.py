@@ -1,13 +1,14 @@
 """`callstream dlq`: what nobody could use, and sending it again."""
 
-from collections import Counter
+from collections import defaultdict
 from typing import Annotated, Any
 
 import orjson
 import typer
+from rich.markup import escape
 from rich.table import Table
 
-from cli.parts import console
+from cli.parts import SEND_TIMEOUT_MS, console
 from runtime.clock import SystemClock
 from runtime.dead_letter_box import DeadLetterBox, FoundLetter, plan_replay
 from runtime.errors import CallstreamError
@@ -32,7 +33,7 @@ def list_letters(
         return
     table = Table("topic", "why", "letters", "not replayed", "oldest")
     for entry in found:
-        table.add_row(*(str(entry[name]) for name in ("topic", "stage", "letters", "waiting", "oldest")))
+        table.add_row(*(escape(str(entry[name])) for name in ("topic", "stage", "letters", "waiting", "oldest")))
     console.print(table if found else "no dead letters")
 
 
@@ -41,17 +42,22 @@ def show(
     topic: Topic, *, limit: Annotated[int, typer.Option("--max", min=1, help="At most so many, the newest.")] = 20
 ) -> None:
     """Show where dead letters came from and why they died; their content stays where it is."""
-    table = Table("from", "died at", "group", "bytes", "reason")
-    for letter in _open_and_read(Settings.load(), topic)[-limit:]:
+    with DeadLetterBox(Settings.load().kafka, topic) as box:
+        _require(box)
+        letters = sorted(box.read(), key=lambda letter: letter.died_at)
+    table = Table("from", "died at", "group", "bytes", "replayed", "reason")
+    for letter in letters[-limit:]:
         source, partition, offset = letter.origin_id
-        table.add_row(
+        cells = (
             f"{source}[{partition}]@{offset}",
             letter.died_at.isoformat(timespec="seconds"),
-            letter.error("consumer.group"),
-            str(len(letter.place.value or b"")),
-            letter.error("exception.message"),
+            letter.group,
+            str(letter.size),
+            "yes" if letter.is_replayed else "no",
+            letter.reason,
         )
-    console.print(table)
+        table.add_row(*map(escape, cells))
+    console.print(table if letters else "no dead letters")
 
 
 @dlq.command()
@@ -67,44 +73,46 @@ def replay(
     with DeadLetterBox(settings.kafka, topic) as box:
         _require(box)
         letters = box.read()
+        waiting = sum(not letter.is_replayed for letter in letters)
         plan = plan_replay(letters, now=SystemClock().now(), limit=limit, force=force)
-        if not dry_run and plan.letters:
-            publisher = Publisher(settings.kafka)
-            try:
-                publisher.publish(letter.original() for letter in plan.letters)
-            finally:
-                publisher.close()
-            box.mark_replayed(plan)
-    verb = "would send" if dry_run else "sent"
-    typer.echo(f"{verb} {len(plan.letters)} of {sum(not letter.is_replayed for letter in letters)}")
+        if dry_run:
+            typer.echo(f"would send {len(plan.letters)} of {waiting}")
+        else:
+            _send(settings, box, plan.letters, waiting=waiting)
     for reason, count in plan.skipped.items():
         typer.echo(f"left {count}: {reason}")
+
+
+def _send(settings: Settings, box: DeadLetterBox, letters: tuple[FoundLetter, ...], *, waiting: int) -> None:
+    """Send, and say how many were sent whatever ends it."""
+    sent = 0
+    publisher = Publisher(settings.kafka, **{"message.timeout.ms": SEND_TIMEOUT_MS})
+    try:
+        for count in box.replay(letters, publisher):
+            sent = count
+    finally:
+        typer.echo(f"sent {sent} of {waiting}")
+        publisher.close()
 
 
 def _summary(settings: Settings, topic: str) -> list[dict[str, Any]]:
     with DeadLetterBox(settings.kafka, topic) as box:
         letters = box.read() if box.exists() else []
-    stages = Counter(letter.error("stage") or "unknown" for letter in letters)
+    by_stage: dict[str, list[FoundLetter]] = defaultdict(list)
+    for letter in letters:
+        by_stage[letter.stage].append(letter)
     return [
         {
             "topic": topic,
             "stage": stage,
-            "letters": count,
-            "waiting": sum(
-                not letter.is_replayed for letter in letters if (letter.error("stage") or "unknown") == stage
-            ),
-            "oldest": min(letter.died_at for letter in letters).isoformat(timespec="seconds"),
+            "letters": len(of_stage),
+            "waiting": sum(not letter.is_replayed for letter in of_stage),
+            "oldest": min(letter.died_at for letter in of_stage).isoformat(timespec="seconds"),
         }
-        for stage, count in stages.items()
+        for stage, of_stage in by_stage.items()
     ]
-
-
-def _open_and_read(settings: Settings, topic: str) -> list[FoundLetter]:
-    with DeadLetterBox(settings.kafka, topic) as box:
-        _require(box)
-        return box.read()
 
 
 def _require(box: DeadLetterBox) -> None:
     if not box.exists():
-        raise CallstreamError(f"there is no topic {box.topic}")
+        raise CallstreamError(f"there is no topic {box.topic}; `callstream dlq list` names those with dead letters")

@@ -3,6 +3,7 @@
 Exit status: 0 done, 1 failed, 2 wrong usage or settings. An error is one sentence on stderr.
 """
 
+import os
 import sys
 
 import psycopg
@@ -15,6 +16,7 @@ from cli.check import check
 from cli.demo import demo
 from cli.dlq import dlq
 from cli.lag import lag
+from cli.lead import lead
 from cli.leads import leads
 from cli.migrate import migrate
 from cli.recording import recording
@@ -35,18 +37,23 @@ app = typer.Typer(
 )
 for command in (demo, run, migrate, recording, lag, check):
     app.command()(command)
-for group in (topics, leads, task, dlq):
+for group in (topics, leads, lead, task, dlq):
     app.add_typer(group)
 
 
 def main() -> None:
     """Run the command line and leave with its status."""
-    configure_logs(form="console", level="ERROR", role="cli", libraries="CRITICAL")
+    configure_logs(form="console", level="CRITICAL", role="cli", libraries="CRITICAL")
     try:
         status = app(standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # who read it is gone, and wants no more
+        status = 1
     except (CallstreamError, TyperException, typer.Abort, KeyboardInterrupt, psycopg.Error, KafkaException) as error:
         sentence, status = explain(error)
-        Console(stderr=True, soft_wrap=True).print(" ".join(sentence.split()), markup=False, highlight=False)
+        shown = " ".join(sentence.split()).encode(errors="backslashreplace").decode()
+        Console(stderr=True, soft_wrap=True).print(shown, markup=False, highlight=False)
     sys.exit(status if isinstance(status, int) else 0)
 
 

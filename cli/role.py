@@ -13,7 +13,7 @@ import sys
 
 import psycopg
 
-from runtime.errors import FatalError
+from runtime.errors import CallstreamError, FatalError
 from runtime.logs import configure_logs, get_logger
 from runtime.postgres import describe
 from runtime.settings import Settings, SettingsError
@@ -41,8 +41,10 @@ def main() -> int:
     except FatalError as error:
         log.critical("role.fatal", error=str(error))
         return EXIT_FATAL
-    except psycopg.Error as error:
-        log.error("role.failed", error=describe(error))  # noqa: TRY400 - a database error's text quotes rows
+    except (CallstreamError, psycopg.Error) as error:
+        # Said in a sentence: a traceback would add nothing, and a database error's text quotes rows.
+        said = describe(error) if isinstance(error, psycopg.Error) else str(error)
+        log.error("role.failed", error=said)  # noqa: TRY400 - see above
         return EXIT_RESTART
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else EXIT_RESTART

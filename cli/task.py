@@ -14,9 +14,11 @@ import psycopg
 import typer
 from psycopg.rows import dict_row
 from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress
 from rich.table import Table
 
-from cli.parts import console, parse_id, publish, with_task_control
+from cli.parts import console, parse_id, parse_ids, publish, with_task_control
+from producers.task_control import NotToldError, TaskControl
 from runtime.clock import SystemClock
 from runtime.errors import CallstreamError
 from runtime.settings import Settings
@@ -28,6 +30,7 @@ from schemas.topics import QUERY_REQUESTED, START_REQUESTED, TASK_ANALYSIS_REQUE
 task = typer.Typer(name="task", help="Call tasks: what they are at, and what is wanted of them.", no_args_is_help=True)
 
 WAIT_SECONDS = 600.0
+SHOWN_REFUSALS = 20
 COLUMNS = (
     "task_id",
     "state",
@@ -38,6 +41,7 @@ COLUMNS = (
     "succeeded",
     "failed",
     "cancelled",
+    "refused",
     "interested",
 )
 
@@ -65,13 +69,23 @@ def show(task_id: TaskArgument, *, as_json: Json = False) -> None:
     found = _tasks(Settings.load(), task_id)
     if not found:
         raise CallstreamError(f"there is no task {task_id}")
+    found[0]["refused_leads"] = _rows(Settings.load(), "refused_leads", {"task_id": task_id})
     if as_json:
         typer.echo(orjson.dumps(found[0]).decode())
         return
     table = Table(show_header=False)
     for name, value in found[0].items():
-        table.add_row(name, "" if value is None else str(value))
+        if name != "refused_leads":
+            table.add_row(name, "" if value is None else str(value))
     console.print(table)
+    refused = found[0]["refused_leads"]
+    if refused:
+        reasons = Table("leads_id", "why nobody calls it", title="refused leads")
+        for lead in refused[:SHOWN_REFUSALS]:
+            reasons.add_row(lead["leads_id"], lead["reason"])
+        console.print(reasons)
+        if len(refused) > SHOWN_REFUSALS:
+            console.print(f"and {len(refused) - SHOWN_REFUSALS} more; --json shows them")
 
 
 @task.command()
@@ -122,12 +136,18 @@ def analyze(
     task_id: TaskArgument,
     *,
     job: Annotated[
-        list[str] | None, typer.Option("--job", metavar="ID", help="Only this job; may be repeated.")
+        list[str] | None,
+        typer.Option("--job", metavar="ID", help="Only this job; may be repeated.", callback=parse_ids),
     ] = None,
     wait: Wait = False,
 ) -> None:
     """Analyse finished calls of a task again."""
     settings = Settings.load()
+    finished, others = _row(settings, "finished_calls", {"task_id": task_id, "jobs": job or []}) or (0, [])
+    if others:
+        raise CallstreamError(f"task {task_id} has no finished call {', '.join(others)}")
+    if not finished:
+        raise CallstreamError(f"task {task_id} has no finished call")
     since = _database_now(settings)
     event = TaskAnalysisRequested(
         task_id=TaskId(task_id),
@@ -137,39 +157,51 @@ def analyze(
     )
     publish(settings, TASK_ANALYSIS_REQUESTED, event)
 
-    def is_written() -> bool:
-        row = _row(settings, "analyzed_since", {"task_id": task_id, "since": since, "jobs": job})
-        if row is None or not row[1]:
-            raise CallstreamError(f"task {task_id} has no such finished call")
-        return bool(row[0] == row[1])
-
-    _say_or_wait(f"task {task_id}: analysis requested", wait=wait, is_done=is_written)
+    typer.echo(f"task {task_id}: analysis requested")
+    if wait:
+        _watch_analysis(settings, {"task_id": task_id, "since": since, "jobs": job})
 
 
 @task.command()
-def pause(task_id: TaskArgument) -> None:
+def pause(task_id: TaskArgument, *, wait: Wait = False) -> None:
     """Stop calling, until resumed."""
-    with_task_control(Settings.load(), lambda control: control.pause(TaskId(task_id)))
-    typer.echo(f"task {task_id}: paused")
+    _order(TaskId(task_id), "paused", lambda control: control.pause(TaskId(task_id)), wait=wait)
 
 
 @task.command()
-def resume(task_id: TaskArgument) -> None:
+def resume(task_id: TaskArgument, *, wait: Wait = False) -> None:
     """Go on calling."""
-    with_task_control(Settings.load(), lambda control: control.resume(TaskId(task_id)))
-    typer.echo(f"task {task_id}: resumed")
+    _order(TaskId(task_id), "resumed", lambda control: control.resume(TaskId(task_id)), wait=wait)
 
 
 @task.command()
-def cancel(task_id: TaskArgument) -> None:
+def cancel(task_id: TaskArgument, *, wait: Wait = False) -> None:
     """Call nobody of the task any more."""
-    with_task_control(Settings.load(), lambda control: control.cancel(TaskId(task_id)))
-    typer.echo(f"task {task_id}: cancelled")
+    _order(TaskId(task_id), "cancelled", lambda control: control.cancel(TaskId(task_id)), wait=wait)
+
+
+def _order(task_id: TaskId, done: str, give: Callable[[TaskControl], None], *, wait: bool) -> None:
+    """Give an order; with `wait`, return when a starter has made certain that the cloud obeys it."""
+
+    def give_and_wait(control: TaskControl) -> None:
+        try:
+            give(control)
+        except NotToldError as error:
+            if not wait:
+                raise
+            typer.echo(str(error), err=True)
+        _say_or_wait(f"task {task_id}: {done}", wait=wait, is_done=lambda: control.is_obeyed(task_id))
+
+    with_task_control(Settings.load(), give_and_wait)
 
 
 def _tasks(settings: Settings, task_id: str | None) -> list[dict[str, Any]]:
+    return _rows(settings, "list_tasks", {"task_id": task_id})
+
+
+def _rows(settings: Settings, name: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
     with psycopg.connect(settings.dsn, row_factory=dict_row, application_name="callstream-cli") as connection:
-        return connection.execute(statement("cli", "list_tasks"), {"task_id": task_id}).fetchall()
+        return connection.execute(statement("cli", name), parameters).fetchall()
 
 
 def _row(settings: Settings, name: str, parameters: dict[str, Any]) -> tuple[Any, ...] | None:
@@ -183,15 +215,35 @@ def _database_now(settings: Settings) -> Any:
     return row[0] if row else None
 
 
+def _watch_analysis(settings: Settings, parameters: dict[str, Any]) -> None:
+    """Show how many calls are analysed until all are; raises CallstreamError where some could not be."""
+    with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=Console(stderr=True)) as progress:
+        bar = progress.add_task("analysed", total=None)
+
+        def is_written() -> bool:
+            done, total, failed = _row(settings, "analyzed_since", parameters) or (0, 0, 0)
+            progress.update(bar, completed=done, total=total)
+            if done == total and failed:
+                raise CallstreamError(f"{failed} of {total} calls could not be analysed; their records say why")
+            return bool(done == total)
+
+        _wait(is_written)
+    typer.echo("done")
+
+
 def _say_or_wait(sentence: str, *, wait: bool, is_done: Callable[[], bool]) -> None:
     typer.echo(sentence)
     if not wait:
         return
+    with Console(stderr=True).status("waiting"):
+        _wait(is_done)
+    typer.echo("done")
+
+
+def _wait(is_done: Callable[[], bool]) -> None:
     clock = SystemClock()
     deadline = clock.monotonic() + WAIT_SECONDS
-    with Console(stderr=True).status("waiting"):
-        while not is_done():
-            if clock.monotonic() > deadline:
-                raise CallstreamError(f"not done within {WAIT_SECONDS:g} s")
-            time.sleep(0.3)
-    typer.echo("done")
+    while not is_done():
+        if clock.monotonic() > deadline:
+            raise CallstreamError(f"not done within {WAIT_SECONDS:g} s")
+        time.sleep(0.3)

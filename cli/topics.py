@@ -5,7 +5,7 @@ import typer
 from runtime.kafka import make_admin
 from runtime.settings import Settings
 from runtime.topic_admin import WantedTopic, ensure_topics, wanted_topics
-from streams.tables import CHANGELOGS
+from streams.changelogs import CHANGELOGS
 
 topics = typer.Typer(name="topics", help="The topics that everything goes through.", no_args_is_help=True)
 
@@ -34,4 +34,4 @@ def all_topics(settings: Settings) -> list[WantedTopic]:
     changelogs = [
         WantedTopic(name=changelog.name, partitions=partitions, config=changelog.config) for changelog in CHANGELOGS
     ]
-    return [*wanted_topics(partitions), *changelogs]
+    return [*wanted_topics(partitions, settings.core.topic_retention_days), *changelogs]

@@ -1,2 +1,4 @@
--- looked_since: whether a look at a task that began after an instant has ended
-select coalesce(observed_at >= %(since)s and poll_leased_by is null, false) from call_tasks where task_id = %(task_id)s
+-- looked_since: whether a look at a task that began after an instant has succeeded, and no repair is still to be made
+select coalesce((poll_standing ->> 'looked_at')::timestamptz >= %(since)s and not repair_requested, false)
+from call_tasks
+where task_id = %(task_id)s
