@@ -5,9 +5,6 @@ a JVM start of its own, copying two small files does not). A broker that was kil
 session has expired, which by default takes nine seconds; the session is shortened so that a restart takes five.
 """
 
-import fcntl
-import os
-import re
 import shutil
 import signal
 import subprocess
@@ -15,13 +12,14 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from devtools.processes import MissingTool, free_port, spawn, stop, wait_ready
+from devtools.jars import kept, program, property_of, resolve, run
+from devtools.processes import free_port, spawn, stop, wait_ready
 
 _POM = Path(__file__).parent / "kafka" / "pom.xml"
 _OTHERWISE = "or name a running broker in CALLSTREAM_TEST_KAFKA (host:port)"
@@ -31,7 +29,6 @@ _FIXED = {
     "node.id": "1",
     "controller.listener.names": "CONTROLLER",
     "inter.broker.listener.name": "PLAINTEXT",
-    "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
 }
 _DEFAULTS = {
     "auto.create.topics.enable": "false",
@@ -53,62 +50,42 @@ _DEFAULTS = {
 def install() -> Path:
     """Return the folder with the jars (`lib`) and a formatted storage folder (`formatted`); resolve them if need be.
 
-    The folder is `kafka-<version>` below CALLSTREAM_CACHE, or below ~/.cache/callstream. Takes seconds the first
-    time. Safe when several processes ask at once: one resolves, the others wait. MissingTool without Java or Maven.
+    The folder is `kafka-<version>-tools` in the cache. Takes seconds the first time. MissingTool without Java or Maven.
     """
-    version = re.search(r"<kafka\.version>(.+?)</kafka\.version>", _POM.read_text())
-    if version is None:
-        message = f"{_POM} does not name kafka.version"
-        raise ValueError(message)
-    cache = Path(os.environ.get("CALLSTREAM_CACHE") or Path.home() / ".cache" / "callstream")
-    target = cache / f"kafka-{version[1]}"
-    if target.is_dir():
-        return target
-    cache.mkdir(parents=True, exist_ok=True)
-    with (cache / f"{target.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not target.is_dir():
-            with tempfile.TemporaryDirectory(dir=cache, prefix="resolving-") as work:
-                made = Path(work) / target.name
-                _resolve(made)
-                made.rename(target)
-    return target
+    return kept(f"kafka-{property_of(_POM, 'kafka.version')}-tools", _make)
 
 
-def _resolve(folder: Path) -> None:
+def consumer_groups(bootstrap_servers: str, *words: str) -> str:
+    """Return what Kafka's own tool for consumer groups prints; raises RuntimeError where it fails."""
+    command = [*_java(install()), "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"]
+    return run(*command, "--bootstrap-server", bootstrap_servers, *words)
+
+
+def _make(folder: Path) -> None:
     """Fill `folder` with jars by Maven and format one storage folder."""
-    maven = _program("mvn", "Apache Kafka's jars need Maven: install the Debian package maven")
-    _run(maven, "-B", "-q", "-f", _POM, "dependency:copy-dependencies", f"-DoutputDirectory={folder / 'lib'}")
+    resolve(
+        _POM, folder / "lib", missing=f"Apache Kafka's jars need Maven: install the Debian package maven, {_OTHERWISE}"
+    )
     settings = folder / "format.properties"
     _write(settings, _FIXED | _addresses(9092, 9093) | {"log.dirs": str(folder / "formatted")})
-    _run(*_java(folder), "kafka.tools.StorageTool", "format", "-t", _CLUSTER_ID, "-c", settings)
-
-
-def _run(*command: str | Path) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        message = f"{command[0]} ended with status {done.returncode}:\n{(done.stdout + done.stderr)[-2000:]}"
-        raise RuntimeError(message)
-
-
-def _program(name: str, otherwise: str) -> Path:
-    found = shutil.which(name)
-    if found is None:
-        message = f"{otherwise}, {_OTHERWISE}"
-        raise MissingTool(message)
-    return Path(found)
+    run(*_java(folder), "kafka.tools.StorageTool", "format", "-t", _CLUSTER_ID, "-c", settings)
 
 
 def _java(folder: Path, *options: str) -> list[str | Path]:
-    java = _program("java", "Apache Kafka needs Java 17: install the Debian package openjdk-17-jre-headless")
+    java = program(
+        "java", f"Apache Kafka needs Java 17: install the Debian package openjdk-17-jre-headless, {_OTHERWISE}"
+    )
     # Without UsePerfData a killed JVM leaves nothing in the system's temporary folder.
     return [java, "-XX:-UsePerfData", *options, "-cp", f"{folder / 'lib'}/*"]
 
 
-def _addresses(port: int, controller_port: int) -> dict[str, str]:
+def _addresses(port: int, controller_port: int, more: Mapping[str, int] = MappingProxyType({})) -> dict[str, str]:
+    clients = ",".join(f"{name}://127.0.0.1:{number}" for name, number in {"PLAINTEXT": port, **more}.items())
+    protocols = "".join(f",{name}:{name}" for name in more)
     return {
-        "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
-        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
+        "listeners": f"{clients},CONTROLLER://127.0.0.1:{controller_port}",
+        "advertised.listeners": clients,
+        "listener.security.protocol.map": f"CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT{protocols}",
         "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
     }
 
@@ -120,6 +97,8 @@ def _write(path: Path, settings: Mapping[str, str]) -> None:
 class ApacheKafka:
     """One broker, running inside the `with` block; `extra` adds to or replaces its settings.
 
+    `listeners` are further ones by security protocol, with their ports; what they need is in `extra`.
+
     Without `directory` all its files are in a temporary folder that goes with it; a given directory stays, and a later
     broker on it continues with its data. Topics are never created by use.
     """
@@ -130,10 +109,12 @@ class ApacheKafka:
         *,
         port: int | None = None,
         heap_mb: int = 512,
+        listeners: Mapping[str, int] | None = None,
         extra: Mapping[str, str] | None = None,
     ) -> None:
         self._directory = directory
         self._port = port or free_port()
+        self.listeners = dict(listeners or {})
         self._controller_port = free_port()
         self._heap_mb = heap_mb
         self._extra = dict(extra or {})
@@ -163,7 +144,7 @@ class ApacheKafka:
         if not data.exists():
             shutil.copytree(installed / "formatted", data)
         scratch.mkdir(exist_ok=True)
-        addresses = _addresses(self._port, self._controller_port)
+        addresses = _addresses(self._port, self._controller_port, self.listeners)
         settings = self._folder / "server.properties"
         _write(settings, _FIXED | addresses | {"log.dirs": str(data)} | _DEFAULTS | self._extra)
         options = (
@@ -174,7 +155,7 @@ class ApacheKafka:
         with self.log_path.open("ab") as log:
             command = [*_java(installed, *options), "kafka.Kafka", settings]
             self._process = spawn(command, stdout=log, cwd=self._folder)
-        wait_ready(self._process, self._answers, log_path=self.log_path, seconds=60)
+        wait_ready(self._process, self._answers, log_path=self.log_path, seconds=120)
 
     def stop(self) -> None:
         """SIGTERM: the broker writes everything down and leaves."""

@@ -7,6 +7,7 @@ replaces the one before, and is in force when the method returns.
 
 import asyncio
 import contextlib
+import selectors
 import socket
 import struct
 from collections.abc import Callable, Coroutine
@@ -32,6 +33,7 @@ class FaultProxy:
         self._allowed: int | None = None
         self._counted: Toward | None = None
         self._cut = Event()
+        self._flowing: asyncio.Event
         self._reserved: socket.socket
         self._server: asyncio.Server | None
         self._links: dict[asyncio.Task[None], list[asyncio.StreamWriter]] = {}
@@ -49,6 +51,10 @@ class FaultProxy:
     def stall(self) -> None:
         """Accept connections and keep the old ones, but forward nothing, not even that one end has gone."""
         self._set(self._hold)
+
+    def abandon(self) -> None:
+        """Forward nothing more, ever, on the connections of now, and keep them; new ones pass as before."""
+        self._set(self._orphan)
 
     def cut(self) -> None:
         """Reset all connections and refuse new ones."""
@@ -76,6 +82,11 @@ class FaultProxy:
         self._delay, self._allowed = 0.0, None
         self._flowing.clear()
         await self._listen()
+
+    async def _orphan(self) -> None:
+        self._flowing.clear()
+        self._flowing = asyncio.Event()
+        self._flowing.set()
 
     async def _listen(self) -> None:
         if self._server is None:
@@ -116,14 +127,15 @@ class FaultProxy:
         """Serve one connection until both ends have said all, or one is broken."""
         writers = [writer]
         try:
-            await self._flowing.wait()
+            flowing = self._flowing
+            await flowing.wait()
             answers, target = await asyncio.open_connection(*self._target)
             writers.append(target)
             if (this := asyncio.current_task()) is not None:
                 self._links[this] = writers
             async with asyncio.TaskGroup() as pumps:
-                pumps.create_task(self._pump(reader, target, "target"))
-                pumps.create_task(self._pump(answers, writer, "client"))
+                pumps.create_task(self._pump(reader, target, "target", flowing))
+                pumps.create_task(self._pump(answers, writer, "client", flowing))
         except* OSError:
             for broken in writers:
                 _reset(broken)
@@ -133,11 +145,13 @@ class FaultProxy:
                 with contextlib.suppress(OSError):
                     await done.wait_closed()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, toward: Toward) -> None:
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, toward: Toward, flowing: asyncio.Event
+    ) -> None:
         queue: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_CHUNKS_IN_FLIGHT)
         async with asyncio.TaskGroup() as halves:
             halves.create_task(self._receive(reader, queue))
-            halves.create_task(self._deliver(queue, writer, toward))
+            halves.create_task(self._deliver(queue, writer, toward, flowing))
 
     async def _receive(self, reader: asyncio.StreamReader, queue: asyncio.Queue[tuple[float, bytes]]) -> None:
         data = b"-"
@@ -146,12 +160,16 @@ class FaultProxy:
             await queue.put((self._loop.time() + self._delay / 2, data))
 
     async def _deliver(
-        self, queue: asyncio.Queue[tuple[float, bytes]], writer: asyncio.StreamWriter, toward: Toward
+        self,
+        queue: asyncio.Queue[tuple[float, bytes]],
+        writer: asyncio.StreamWriter,
+        toward: Toward,
+        flowing: asyncio.Event,
     ) -> None:
         while True:
             due, data = await queue.get()
             await asyncio.sleep(max(0.0, due - self._loop.time()))
-            await self._flowing.wait()
+            await flowing.wait()
             if not data:
                 writer.write_eof()
                 return
@@ -178,7 +196,7 @@ class FaultProxy:
     def __enter__(self) -> Self:
         """Listen, passing everything through."""
         self._reserved = self._reserve()
-        self._loop = asyncio.new_event_loop()
+        self._loop = asyncio.SelectorEventLoop(selectors.SelectSelector())  # epoll rounds up to milliseconds
         self._flowing = asyncio.Event()
         self._server = None
         self._thread = Thread(target=self._loop.run_forever, name="fault-proxy", daemon=True)

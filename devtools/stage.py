@@ -23,6 +23,7 @@ from devtools.processes import free_port, spawn, stop
 from runtime.topic_admin import WantedTopic, ensure_topics
 
 STAGE_VARIABLES = ("CALLSTREAM_", "ALIBABA_CLOUD_")
+PROXIES = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"})
 
 
 class Stage:
@@ -72,8 +73,12 @@ class Stage:
             ensure_topics(AdminClient({"bootstrap.servers": self.bootstrap_servers}), wanted)
 
     def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
-        """Return `inherited` with the settings of this stage in the place of any others."""
-        kept = {name: value for name, value in inherited.items() if not name.startswith(STAGE_VARIABLES)}
+        """Return `inherited` with the settings of this stage in the place of any others, and no way out by a proxy."""
+        kept = {
+            name: value
+            for name, value in inherited.items()
+            if not name.upper().startswith(STAGE_VARIABLES) and name.upper() not in PROXIES
+        }
         return kept | {
             "CALLSTREAM_KAFKA_BOOTSTRAP_SERVERS": self.bootstrap_servers,
             "CALLSTREAM_POSTGRES_DSN": self.dsn,

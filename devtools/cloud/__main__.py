@@ -18,7 +18,14 @@ PARENT_CHECK_SECONDS = 0.5
 
 def main() -> None:
     """Read the command line and serve."""
+    arguments = parser().parse_args()
+    asyncio.run(_run(_settings(arguments), arguments.host, arguments.port, arguments.parent))
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the options of the command line."""
     parser = argparse.ArgumentParser(prog="python -m devtools.cloud", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1", help="the address that it listens on")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one; it is printed as JSON")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--speed", type=float, default=1.0, help="2 halves every wait; calls keep their length")
@@ -29,8 +36,7 @@ def main() -> None:
     parser.add_argument("--access-key-id", default=ACCESS_KEY_ID)
     parser.add_argument("--access-key-secret", default=ACCESS_KEY_SECRET)
     parser.add_argument("--parent", type=int, help="end when this process is no longer the parent")
-    arguments = parser.parse_args()
-    asyncio.run(_run(_settings(arguments), arguments.port, arguments.parent))
+    return parser
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:
@@ -45,11 +51,11 @@ def _settings(arguments: argparse.Namespace) -> Settings:
     )
 
 
-async def _run(settings: Settings, port: int, parent: int | None) -> None:
+async def _run(settings: Settings, host: str, port: int, parent: int | None) -> None:
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    runner, bound = await serve(Gateway(settings), SystemClock(), port)
+    runner, bound = await serve(Gateway(settings), SystemClock(), port, host)
     sys.stdout.write(json.dumps({"port": bound}) + "\n")
     sys.stdout.flush()
     while not stopped.is_set() and parent in {None, os.getppid()}:

@@ -1,6 +1,6 @@
 """Counts what callers did, so that a test can say "no more than" and "not once"."""
 
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, field
 
 EVERY = "*"
@@ -13,12 +13,17 @@ class Calls:
     outcomes: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     max_ids: Counter[str] = field(default_factory=Counter)
     max_page_size: int = 0
-    _seconds: defaultdict[str, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
+    max_per_second: Counter[str] = field(default_factory=Counter)
+    _last_second: defaultdict[str, deque[int]] = field(default_factory=lambda: defaultdict(deque))
 
     def arrived(self, action: str, now_ms: int) -> None:
-        """Count a call in its second, before anything is known of its outcome."""
+        """Count a call among those of the second that ends with it, before anything is known of its outcome."""
         for name in (EVERY, action):
-            self._seconds[name][now_ms // 1000] += 1
+            window = self._last_second[name]
+            window.append(now_ms)
+            while window[0] <= now_ms - 1000:
+                window.popleft()
+            self.max_per_second[name] = max(self.max_per_second[name], len(window))
 
     def sized(self, action: str, ids: int, page_size: int) -> None:
         """Remember the largest call of an action: its ids or entries, and its page size."""
@@ -36,5 +41,5 @@ class Calls:
             "max_ids": dict(self.max_ids),
             "max_job_ids": self.max_ids["ListJobs"],
             "max_page_size": self.max_page_size,
-            "max_per_second": {action: max(counts.values()) for action, counts in self._seconds.items()},
+            "max_per_second": dict(self.max_per_second),
         }

@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 
-from devtools.cloud.errors import invalid
+from devtools.cloud.errors import invalid, not_exist
 from devtools.cloud.parameters import Page, Parameters
 from devtools.cloud.shapes import Json
 from devtools.cloud.store import CALLING_NUMBERS, Group, Store
@@ -12,6 +12,7 @@ GROUP_STATUSES = frozenset(
     {"Draft", "Scheduling", "Executing", "Completed", "Paused", "Failed", "Cancelled", "Initializing"}
 )
 MAX_NAME = 200
+UNKNOWN_SCRIPT = "unknown"  # begins the ids of scripts that this cloud does not have
 
 
 def create_job_group(store: Store, parameters: Parameters, now_ms: int) -> Json:
@@ -23,11 +24,14 @@ def create_job_group(store: Store, parameters: Parameters, now_ms: int) -> Json:
     priority = parameters.text("Priority") or "Daily"
     if priority not in {"Urgent", "Daily"}:
         raise invalid("Priority", "Urgent or Daily")
+    script_id = parameters.text("ScriptId") or ""
+    if script_id.startswith(UNKNOWN_SCRIPT):
+        raise not_exist("Script", script_id)
     group = Group(
         group_id=store.new_id("group", now_ms),
         name=name,
         description=parameters.text("JobGroupDescription") or "",
-        script_id=parameters.text("ScriptId") or "",
+        script_id=script_id,
         created_ms=now_ms,
         calling_numbers=tuple(parameters.listing("CallingNumber")) or CALLING_NUMBERS,
         recall_calling_numbers=tuple(parameters.listing("RecallCallingNumber")),
@@ -119,7 +123,18 @@ def _strategy(parameters: Parameters) -> dict[str, object]:
         raise invalid("StrategyJson", "no JSON") from error
     if not isinstance(strategy, dict):
         raise invalid("StrategyJson", "an object is needed")
-    return {str(key)[:1].upper() + str(key)[1:]: value for key, value in strategy.items() if key != "workingTime"}
+    return {_capital(key): _capitals(value) for key, value in strategy.items()}
+
+
+def _capitals(value: object) -> object:
+    """Return a value of a strategy as answers spell it: the keys of its periods begin with a capital letter."""
+    if isinstance(value, list):
+        return [_capitals(item) for item in value]
+    return {_capital(key): item for key, item in value.items()} if isinstance(value, dict) else value
+
+
+def _capital(key: str) -> str:
+    return key[:1].upper() + key[1:]
 
 
 def _matches(group: Group, parameters: Parameters) -> bool:

@@ -120,8 +120,8 @@ async def read_wire(request: web.Request) -> Wire:
     )
 
 
-async def serve(gateway: Gateway, clock: SystemClock, port: int) -> tuple[web.AppRunner, int]:
-    """Listen on the loopback address and return the runner and the port; the caller cleans the runner up."""
+async def serve(gateway: Gateway, clock: SystemClock, port: int, host: str = "127.0.0.1") -> tuple[web.AppRunner, int]:
+    """Listen and return the runner and the port; the caller cleans the runner up."""
     runner = web.AppRunner(
         Server(gateway, clock).application(),
         access_log=None,
@@ -130,7 +130,7 @@ async def serve(gateway: Gateway, clock: SystemClock, port: int) -> tuple[web.Ap
         shutdown_timeout=0.2,
     )
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", port)
+    site = web.TCPSite(runner, host, port)
     await site.start()
     return runner, int(runner.addresses[0][1])
 
