@@ -1,0 +1,1 @@
+"""How fast, one script per question: `python -m benchmarks.NAME`."""
