@@ -1,3 +1,17 @@
-"""Registers the fixtures; each file in `fixtures` is about one subject."""
+"""Registers the fixtures, each file in `fixtures` is about one subject; no example fails on a slow machine."""
 
-pytest_plugins = ["tests.fixtures.cloud", "tests.fixtures.kafka", "tests.fixtures.postgres", "tests.fixtures.topics"]
+from hypothesis import settings
+
+pytest_plugins = [
+    "tests.fixtures.browser",
+    "tests.fixtures.cloud",
+    "tests.fixtures.command",
+    "tests.fixtures.kafka",
+    "tests.fixtures.postgres",
+    "tests.fixtures.shells",
+    "tests.fixtures.streams",
+    "tests.fixtures.topics",
+]
+
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")

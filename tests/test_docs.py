@@ -17,6 +17,7 @@ _FENCE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _CODE = re.compile(r"`([^`\n]+)`")
 _PATH = re.compile(r"(?P<file>[\w.-]+(?:/[\w.-]+)+\.(?:py|sql|toml|md|lock|xml|jsonl?|ya?ml))(?:::(?P<test>\w+))?")
+_EVENT = re.compile(r"[a-z]+\.[a-z_]+")
 _ROW = re.compile(r"^\| *`(?P<variable>[A-Z_]+)` *\| *(?P<default>[^|]*?) *\| *(?P<accepted>[^|]*?) *\|", re.MULTILINE)
 _SETTINGS = [(group, field) for group in GROUPS for field in group.model_fields]
 
@@ -63,6 +64,16 @@ def test_paths_in_backticks_exist(document: Path) -> None:
     ] == []
 
 
+def test_the_runbook_names_what_the_roles_log() -> None:
+    """Who is woken searches the log for these words."""
+    pages = [path for path in DOCUMENTS if path.parent.name == "runbook"]
+    named = {code for page in pages for code in _CODE.findall(_prose(page)) if _EVENT.fullmatch(code)}
+    folders = ("runtime", "producers", "streams", "sinks", "cli")
+    source = "".join(path.read_text(encoding="utf-8") for folder in folders for path in (ROOT / folder).rglob("*.py"))
+    assert len(named) > 5
+    assert {event for event in named if f'"{event}"' not in source} == set()
+
+
 @pytest.mark.parametrize(("group", "field"), _SETTINGS, ids=[variable_of(*setting) for setting in _SETTINGS])
 def test_each_setting_is_in_the_readme_with_its_default(group: type[BaseSettings], field: str) -> None:
     """A row | `VARIABLE` | default | accepted | meaning |; where nothing is the default, the cell quotes no value."""
@@ -71,7 +82,7 @@ def test_each_setting_is_in_the_readme_with_its_default(group: type[BaseSettings
     assert row["accepted"]
     cell, default = row["default"], group.model_fields[field].default
     match default:
-        case None | ():
+        case None | () | {}:
             assert "`" not in cell
         case bool():
             assert cell.strip("`") == str(default).lower()

@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 from cli.main import app
 from cli.run import Role
 from cli.supervisor import GRACE_SECONDS, plan
+from devtools.cloud.__main__ import parser
 from runtime.settings import GROUPS, Settings, variable_of
 
 ROOT = Path(__file__).parents[2]
@@ -34,7 +35,7 @@ EXAMPLE_TEXT = (ROOT / ".env.example").read_text()
 EXAMPLE: list[tuple[str, str]] = re.findall(r"^#([A-Z_]+)=(.*)$", EXAMPLE_TEXT, flags=re.MULTILINE)
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-OURS = {name: service for name, service in SERVICES.items() if service["image"] == "callstream"}
+OURS = {name: s for name, s in SERVICES.items() if s["image"] == "callstream" and "entrypoint" not in s}
 ROLES = {name: service for name, service in OURS.items() if service["command"][0] == "run"}
 ONE_SHOTS = {name: service for name, service in OURS.items() if name not in ROLES}
 
@@ -96,7 +97,7 @@ def test_roles_have_more_time_to_end_than_the_supervisor_gives_them(name: str) -
 
 @pytest.mark.parametrize("name", ROLES)
 def test_roles_have_an_init_process(name: str) -> None:
-    """A role whose parent is process 1 takes its supervisor for dead and ends at once."""
+    """Commands are run beside the roles, and `run` reaps only its own children."""
     assert ROLES[name]["init"] is True
 
 
@@ -123,6 +124,33 @@ def test_roles_use_the_address_that_the_broker_advertises_to_them() -> None:
     assert broker["KAFKA_AUTO_CREATE_TOPICS_ENABLE"] == "false"
 
 
+def test_prometheus_scrapes_every_process() -> None:
+    """By the ports that the supervisor gives them."""
+    scraped = yaml.safe_load((ROOT / "dashboards" / "prometheus.yml").read_text())["scrape_configs"]
+    targets = [target for job in scraped for entry in job["static_configs"] for target in entry["targets"]]
+    expected = [
+        f"{name}:{process.port}"
+        for name, service in ROLES.items()
+        for process in plan([name], int(service["environment"]["CALLSTREAM_HTTP_PORT"]))
+    ]
+    assert sorted(targets) == sorted(expected)
+
+
+def test_every_mounted_file_is_there() -> None:
+    """Docker would make a folder in its place."""
+    mounts = [mount for service in SERVICES.values() for mount in service.get("volumes", []) if mount.startswith("./")]
+    assert mounts
+    assert [mount for mount in mounts if not (ROOT / mount.split(":")[0]).is_file()] == []
+
+
+def test_the_simulator_is_started_as_it_can_be() -> None:
+    """Its options are those of its command line."""
+    service = SERVICES["cloud"]
+    arguments = parser().parse_args(service["command"])
+    assert (arguments.host, arguments.port) == ("0.0.0.0", 8900)  # noqa: S104 - inside its container
+    assert service["entrypoint"] == ["python", "-m", "devtools.cloud"]
+
+
 def test_nothing_is_published_beyond_this_machine() -> None:
     """The passwords in the file are known to everybody."""
     ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
@@ -147,7 +175,7 @@ def test_the_example_gives_a_value_where_there_is_a_default() -> None:
     """An empty value would be read as the default too, and would say nothing."""
     fields = {variable_of(group, name): field for group in GROUPS for name, field in group.model_fields.items()}
     empty = {name for name, value in EXAMPLE if not value}
-    assert empty == {name for name, field in fields.items() if field.default in {None, ()}}
+    assert empty == {name for name, field in fields.items() if field.default in (None, (), {})}
 
 
 def test_the_example_names_every_variable_with_its_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from confluent_kafka.admin._config import ConfigResource
 
 from devtools import apache_kafka
 from devtools.apache_kafka import ApacheKafka
-from devtools.processes import MissingTool
+from devtools.processes import MissingTool, wait_until
 from tests.fixtures.kafka import TopicFactory
 
 
@@ -48,7 +48,12 @@ def test_topics_are_as_asked(kafka: str, kafka_admin: AdminClient, new_topic: To
     """Partitions and settings are taken over, names differ, and asking for a topic does not create it."""
     first, second = new_topic(2, **{"cleanup.policy": "compact"}), new_topic()
     assert first != second
-    assert len(kafka_admin.list_topics(first, timeout=10).topics[first].partitions) == 2
+
+    def partitions_of_first() -> int:
+        return len(kafka_admin.list_topics(first, timeout=10).topics[first].partitions)
+
+    wait_until(lambda: partitions_of_first() > 0, seconds=30, what="the new topic")
+    assert partitions_of_first() == 2
     resource = ConfigResource(ConfigResource.Type.TOPIC, first)
     settings = kafka_admin.describe_configs([resource])[resource].result(10)
     assert settings["cleanup.policy"].value == "compact"

@@ -84,6 +84,17 @@ def test_delay_is_added_to_a_round_trip(proxy: FaultProxy, client: socket.socket
     assert time.monotonic() - begin < 0.2
 
 
+def test_a_delay_of_a_millisecond_is_one(proxy: FaultProxy, client: socket.socket) -> None:
+    """Short delays are kept too: the quickest of many round trips takes hardly longer than it was told to."""
+    proxy.delay(0.001)
+    durations = []
+    for _ in range(100):
+        begin = time.monotonic()
+        _ask(client, b"quick")
+        durations.append(time.monotonic() - begin)
+    assert 0.001 <= min(durations) < 0.0018
+
+
 def test_cut_resets_and_refuses(proxy: FaultProxy, client: socket.socket) -> None:
     """A cut resets what is open and refuses what is new, until it passes through again on the same port."""
     proxy.cut()
@@ -131,3 +142,16 @@ def test_nothing_is_left_while_clients_are_connected(proxy: FaultProxy, client: 
     with pytest.raises(ConnectionRefusedError):
         _connect(proxy)
     proxy.__enter__()  # the fixture ends it
+
+
+def test_abandoned_connections_stay_silent_while_new_ones_work(proxy: FaultProxy, client: socket.socket) -> None:
+    """For ever: not even passing through brings them back."""
+    proxy.abandon()
+    client.settimeout(0.2)
+    with pytest.raises(TimeoutError):
+        _ask(client, b"anybody?")
+    with _connect(proxy) as other:
+        assert _ask(other, b"hello") == b"hello"
+    proxy.pass_through()
+    with pytest.raises(TimeoutError):
+        client.recv(1)

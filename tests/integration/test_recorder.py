@@ -1,45 +1,31 @@
 """The recorder on a real Kafka, with the simulated cloud and with one that is late: what it publishes and commits."""
 
-import threading
+import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
-from pydantic import SecretStr
 
 from devtools.cloud.process import CloudSimulator
 from devtools.processes import wait_until
 from producers import recorder
-from producers.cloud.client import CloudClient
 from producers.cloud.payloads import Contact, GroupOptions
-from producers.recorder import GROUP, Recorder, Recordings
+from producers.recorder import GROUP, Recorder, Recordings, Unrecorded
 from runtime.clock import SystemClock
 from runtime.dead_letters import DeadLetterOffice
 from runtime.errors import RejectedError, RetryableError
 from runtime.kafka import Outgoing, Publisher, make_consumer, outgoing
 from runtime.service import Service
-from runtime.settings import AnalysisSettings, CloudSettings, CoreSettings, KafkaSettings, Settings
 from schemas.ids import CallJobId, CallTaskId, EventId, ReferenceId, TaskId
 from schemas.jobs import StatusChanged
 from schemas.topics import JOB_RECORDED, STATUS_CHANGED
+from tests.fixtures.shells import client_of, lag, running, settings_of
 from tests.fixtures.topics import read_events, read_messages, wait_for_events
 
 NOW = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
-
-
-def lag(bootstrap: str, group: str, topic: str) -> int:
-    """How many records of a topic the group has not committed."""
-    client = Consumer({"bootstrap.servers": bootstrap, "group.id": group, "enable.auto.commit": False})
-    try:
-        places = client.committed([TopicPartition(topic, partition) for partition in range(4)], timeout=10)
-        bounds = [(place, client.get_watermark_offsets(place, timeout=10)) for place in places]
-        return sum(end - max(low, place.offset) for place, (low, end) in bounds)
-    finally:
-        client.close()
 
 
 @dataclass
@@ -48,13 +34,28 @@ class LateCloud:
 
     errors: dict[str, list[Exception]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    is_away: bool = False
 
     def download_recording(self, call_task_id: CallTaskId) -> str:
         """Raise what is left of the call's errors, then answer."""
         self.asked.append(call_task_id)
+        if self.is_away:
+            raise RetryableError("away")
         if self.errors.get(call_task_id):
             raise self.errors[call_task_id].pop(0)
         return f"https://oss/{call_task_id}.wav?Expires=1763884800&Signature=x"
+
+
+@dataclass
+class Audit:
+    """Names what is given, once."""
+
+    missing: list[tuple[CallJobId, CallTaskId]] = field(default_factory=list)
+
+    def take(self) -> list[tuple[CallJobId, CallTaskId]]:
+        """Everything, and nothing the next time."""
+        found, self.missing = self.missing, []
+        return found
 
 
 @dataclass
@@ -77,32 +78,22 @@ class Bench:
         return lag(self.topics, GROUP, STATUS_CHANGED.name)
 
     @contextmanager
-    def recorder(self, cloud: Recordings) -> Iterator[None]:
+    def recorder(self, cloud: Recordings, unrecorded: Unrecorded | None = None) -> Iterator[None]:
         """A recorder that runs in a thread."""
-        service = Service(role="record", host="127.0.0.1", port=0, checks={})
-        settings = Settings(
-            kafka=KafkaSettings(bootstrap_servers=self.topics),
-            cloud=CloudSettings(),
-            analysis=AnalysisSettings(),
-            core=CoreSettings(),
-        )
-        role = Recorder(
-            consumer=make_consumer(settings, GROUP),
-            cloud=cloud,
-            publisher=self.publisher,
-            office=DeadLetterOffice(self.publisher, GROUP),
-            service=service,
-            clock=SystemClock(),
-        )
-        thread = threading.Thread(target=role.run)
-        with service:
-            thread.start()
-            try:
-                yield
-            finally:
-                service.stopping.set()
-                thread.join(15)
-                assert not thread.is_alive()
+
+        def make(service: Service) -> Callable[[], None]:
+            return Recorder(
+                consumer=make_consumer(settings_of(self.topics), GROUP),
+                cloud=cloud,
+                unrecorded=unrecorded or Audit(),
+                publisher=self.publisher,
+                office=DeadLetterOffice(self.publisher, GROUP),
+                service=service,
+                clock=SystemClock(),
+            ).run
+
+        with running("record", make):
+            yield
 
 
 @pytest.fixture
@@ -130,16 +121,7 @@ def status(number: int, call: str | None = None, call_status: str = "Succeeded")
 
 def test_an_answered_calls_recording_can_be_fetched(bench: Bench, cloud: CloudSimulator) -> None:
     """The URL that is published works at the simulated cloud, and says until when."""
-    client = CloudClient(
-        CloudSettings(
-            access_key_id=cloud.access_key_id,
-            access_key_secret=SecretStr(cloud.access_key_secret),
-            instance_id=cloud.instance_id,
-            endpoint=cloud.endpoint,
-            protocol="http",
-            max_qps=100,
-        )
-    )
+    client = client_of(cloud)
     group = client.create_job_group("task", GroupOptions())
     client.assign_jobs(
         group,
@@ -188,11 +170,36 @@ def test_what_has_no_recording_is_passed_over(bench: Bench) -> None:
 
 
 def test_patience_has_an_end(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A recording that is refused for too long becomes a dead letter, and the offset moves on."""
+    """A recording that is refused for too long holds nothing up: its offset moves on, the audit will ask again."""
     monkeypatch.setattr(recorder, "PATIENCE_SECONDS", 0.5)
     cloud = LateCloud({"call-1": [RejectedError("none") for _ in range(9)]})
     bench.send(status(1))
     with bench.recorder(cloud):
         bench.wait_for_commit()
-    assert len(read_messages(bench.topics, STATUS_CHANGED.dead_letters)) == 1
+    assert 2 <= len(cloud.asked) <= 9
+    assert read_messages(bench.topics, STATUS_CHANGED.dead_letters) == []
     assert read_events(bench.topics, JOB_RECORDED) == []
+
+
+def test_what_the_audit_names_is_asked_for(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once per round where the cloud has none, until it works where the cloud is away."""
+    monkeypatch.setattr(recorder, "AUDIT_SECONDS", 0.2)
+    named = [(CallJobId(f"job-{number}"), CallTaskId(f"call-{number}")) for number in (1, 2)]
+    cloud = LateCloud({"call-1": [RejectedError("none")], "call-2": [RetryableError("busy")]})
+    with bench.recorder(cloud, Audit(named)):
+        (event,) = wait_for_events(bench.topics, JOB_RECORDED, lambda events: len(events) == 1)
+    assert (event.call_job_id, cloud.asked.count("call-1"), cloud.asked.count("call-2")) == ("job-2", 1, 2)
+
+
+def test_a_backlog_in_an_outage_is_bounded_and_kept(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the cloud is away nothing is committed and no more is taken than the window holds; then all of it works."""
+    monkeypatch.setattr(recorder, "WINDOW", 20)
+    cloud = LateCloud(is_away=True)
+    bench.send(*(status(number) for number in range(100)))
+    with bench.recorder(cloud):
+        wait_until(lambda: len(set(cloud.asked)) == 20, seconds=20, what="a full window")
+        time.sleep(0.5)
+        assert (len(set(cloud.asked)), bench.lag()) == (20, 100)
+        cloud.is_away = False
+        bench.wait_for_commit()
+    assert len({event.call_job_id for event in read_events(bench.topics, JOB_RECORDED)}) == 100

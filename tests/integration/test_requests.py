@@ -1,15 +1,11 @@
 """What people ask of the poll role, over a real Kafka and a real PostgreSQL: done, answered, or dead-lettered."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
 
-import psycopg
 import pytest
-from confluent_kafka import Consumer, TopicPartition
-from pydantic import SecretStr
 
 from devtools.processes import wait_until
 from producers.expander import Expander
@@ -19,9 +15,7 @@ from runtime.clock import SystemClock
 from runtime.dead_letters import DeadLetterOffice, Origin
 from runtime.errors import RejectedError, RetryableError
 from runtime.kafka import Outgoing, Publisher, make_consumer, outgoing
-from runtime.postgres import Database
 from runtime.service import Service
-from runtime.settings import AnalysisSettings, CloudSettings, CoreSettings, KafkaSettings, Settings
 from schemas.ids import CallJobId, RequestId, TaskId
 from schemas.jobs import Turn
 from schemas.tasks import QueryRequested, TaskAnalysisRequested
@@ -31,6 +25,7 @@ from schemas.topics import (
     TASK_ANALYSIS_REQUESTED,
     TASK_STATE_CHANGED,
 )
+from tests.fixtures.shells import Rows, lag, running, settings_of
 from tests.fixtures.topics import read_events, read_messages, wait_for_events
 
 NOW = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
@@ -39,32 +34,15 @@ CONVERSATION = '[{"speaker": "Robot", "script": "你好", "at": "2026-11-23T08:0
 TURNS = (Turn(speaker="Robot", script="你好", at=NOW),)
 
 
-def lag(bootstrap: str, group: str, topic: str) -> int:
-    """How many records of a topic the group has not committed."""
-    client = Consumer({"bootstrap.servers": bootstrap, "group.id": group, "enable.auto.commit": False})
-    try:
-        places = client.committed([TopicPartition(topic, partition) for partition in range(4)], timeout=10)
-        bounds = [(place, client.get_watermark_offsets(place, timeout=10)) for place in places]
-        return sum(end - max(low, place.offset) for place, (low, end) in bounds)
-    finally:
-        client.close()
-
-
 class Bench:
     """A database, a broker, and a request loop in a thread."""
 
-    def __init__(self, topics: str, dsn: str, publisher: Publisher, database: Database) -> None:
+    def __init__(self, topics: str, rows: Rows, publisher: Publisher) -> None:
         self.topics = topics
-        self.dsn = dsn
+        self.execute = rows.execute
         self.publisher = publisher
-        self.expander = Expander(database, publisher, SystemClock())
-        self.routes = TaskRequests(PollStore(database), self.expander, publisher, SystemClock()).routes()
-
-    def execute(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
-        """Rows of a statement, or none."""
-        with psycopg.connect(self.dsn) as connection:
-            cursor = connection.execute(sql.encode(), parameters)
-            return cursor.fetchall() if cursor.description else []
+        self.expander = Expander(rows.pool, publisher, SystemClock())
+        self.routes = TaskRequests(PollStore(rows.pool), self.expander, publisher, SystemClock()).routes()
 
     def add_row(self, number: int, status: str | None, *, age: int = 0, talk: str | None = CONVERSATION) -> None:
         """A lead's row whose call has that status since `age` seconds."""
@@ -92,39 +70,24 @@ class Bench:
         wait_until(lambda: self.lag(topic) == 0, seconds=30, what=f"{topic} committed")
 
     @contextmanager
-    def loop(self, routes: list[Route] | None = None) -> Iterator[Service]:
+    def loop(self, routes: list[Route] | None = None) -> Iterator[None]:
         """A request loop that runs in a thread."""
-        service = Service(role="poll", host="127.0.0.1", port=0, checks={})
-        settings = Settings(
-            kafka=KafkaSettings(bootstrap_servers=self.topics),
-            cloud=CloudSettings(),
-            analysis=AnalysisSettings(),
-            core=CoreSettings(postgres_dsn=SecretStr(self.dsn)),
-        )
-        loop = RequestLoop(
-            consumer=make_consumer(settings, GROUP),
-            routes=routes or self.routes,
-            office=DeadLetterOffice(self.publisher, GROUP),
-            service=service,
-        )
-        thread = threading.Thread(target=loop.run)
-        with service:
-            thread.start()
-            try:
-                yield service
-            finally:
-                service.stopping.set()
-                thread.join(15)
-                assert not thread.is_alive()
+
+        def make(service: Service) -> Callable[[], None]:
+            consumer = make_consumer(settings_of(self.topics), GROUP)
+            office = DeadLetterOffice(self.publisher, GROUP)
+            return RequestLoop(
+                consumer=consumer, routes=routes or self.routes, office=office, service=service, clock=SystemClock()
+            ).run
+
+        with running("poll", make):
+            yield
 
 
 @pytest.fixture
-def bench(topics: str, database: str, publisher: Publisher) -> Iterator[Bench]:
+def bench(topics: str, rows: Rows, publisher: Publisher) -> Bench:
     """Clean topics, an empty migrated database and a producer."""
-    pool = Database(database, name="poll")
-    pool.open()
-    yield Bench(topics, database, publisher, pool)
-    pool.close()
+    return Bench(topics, rows, publisher)
 
 
 def test_queries_make_tasks_due_and_unknown_tasks_are_rejected(bench: Bench) -> None:
@@ -196,18 +159,6 @@ def test_a_thousand_jobs_are_expanded_in_chunks(bench: Bench) -> None:
     assert len(events) == len({event.call_job_id for event in events}) == 1000
 
 
-def test_the_audit_asks_again_for_what_has_no_follow_up(bench: Bench) -> None:
-    """Finished for a minute and without a record: asked for without force, from the beginning when all were asked."""
-    bench.add_row(1, "Succeeded", age=90)
-    bench.add_row(2, "Failed", age=90)
-    bench.add_row(3, "Succeeded", age=10)
-    bench.add_row(4, "Cancelled", age=90)
-    bench.execute("update leads_task_list set leads_follow_id = 'follow' where call_job_id = 'job-2'")
-    assert [bench.expander.audit(), bench.expander.audit()] == [1, 1]
-    first, second = read_events(bench.topics, JOB_ANALYSIS_REQUESTED)
-    assert (first.call_job_id, first.is_forced, first.event_id) == ("job-1", False, second.event_id)
-
-
 def test_what_cannot_be_used_is_a_dead_letter_and_the_next_goes_on(bench: Bench) -> None:
     """Undecodable and refused records are kept byte for byte; the loop takes the next one."""
 
@@ -226,7 +177,7 @@ def test_what_cannot_be_used_is_a_dead_letter_and_the_next_goes_on(bench: Bench)
     undecodable = next(letter for letter in letters if letter.value == b'{"task_id": 1}')
     assert len(letters) == 2
     assert undecodable.headers[0] == ("a", b"b")
-    assert b"$.task_id" in dict(undecodable.headers)["__connect.errors.exception.message"]
+    assert b"$.task_id" in (dict(undecodable.headers)["__connect.errors.exception.message"] or b"")
 
 
 def test_an_outage_is_waited_out_and_nothing_is_committed_before_the_effect(bench: Bench) -> None:

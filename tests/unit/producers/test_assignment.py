@@ -14,10 +14,11 @@ POLICY = AssignmentPolicy(call_timeout=timedelta(seconds=20), settle=timedelta(s
 AGES = st.one_of(st.none(), st.integers(0, 120))
 
 
-def lead(number: int, age: int | None = None) -> WaitingLead:
+def lead(number: int, age: int | None = None, *, is_held: bool = False, name: str = "n") -> WaitingLead:
     """A lead, marked so many seconds ago."""
-    contact = Contact(reference_id=ReferenceId(f"r{number}"), name="n", phone_number="1")
-    return WaitingLead(contact=contact, marked_at=None if age is None else NOW - timedelta(seconds=age))
+    contact = Contact(reference_id=ReferenceId(f"r{number}"), name=name, phone_number="1")
+    marked_at = None if age is None else NOW - timedelta(seconds=age)
+    return WaitingLead(contact=contact, marked_at=marked_at, is_held=is_held)
 
 
 @given(
@@ -30,7 +31,7 @@ def test_nobody_is_assigned_who_is_listed_or_may_be_on_the_way(
     ages: list[int | None], listed: set[int], refused: set[int], doubt: int | None
 ) -> None:
     """Whatever is stored and listed: a lead is assignable exactly where nothing speaks against it."""
-    leads = [lead(number, age) for number, age in enumerate(ages)]
+    leads = [lead(number, age, is_held=number in refused) for number, age in enumerate(ages)]
     listing = {ReferenceId(f"r{number}"): [CallJobId(f"j{number}")] for number in listed}
     wave = plan_wave(
         leads,
@@ -38,9 +39,8 @@ def test_nobody_is_assigned_who_is_listed_or_may_be_on_the_way(
         POLICY,
         now=NOW,
         doubt_until=None if doubt is None else NOW + timedelta(seconds=doubt),
-        refused=frozenset(ReferenceId(f"r{number}") for number in refused),
     )
-    assignable = {contact.reference_id for contact in wave.assignable}
+    assignable = {free.contact.reference_id for free in wave.assignable}
     in_doubt = doubt is not None and doubt > 0
     for number, age in enumerate(ages):
         reference = ReferenceId(f"r{number}")
@@ -59,17 +59,17 @@ def test_a_reference_with_two_jobs_is_reported_and_adopted_once() -> None:
 
 def test_a_chunk_fits_into_one_call() -> None:
     """Contacts with much to say go in smaller portions; none is left out."""
-    contacts = [Contact(reference_id=ReferenceId(f"r{n}"), name="名" * 1000, phone_number="1") for n in range(25)]
-    portions = list(chunks(contacts))
-    assert [contact for portion in portions for contact in portion] == contacts
-    assert all(sum(map(encoded_size, portion)) <= MAX_BYTES for portion in portions)
+    leads = [lead(number, name="名" * 1000) for number in range(25)]
+    portions = list(chunks(leads))
+    assert [lead for portion in portions for lead in portion] == leads
+    assert all(sum(encoded_size(lead.contact) for lead in portion) <= MAX_BYTES for portion in portions)
     assert len(portions) > 1
 
 
 @given(st.integers(0, 120))
 def test_chunks_hold_everybody_once_and_at_most_25(count: int) -> None:
     """The service's advice, and nobody is left out."""
-    contacts = [lead(number).contact for number in range(count)]
-    portions = list(chunks(contacts))
-    assert [contact for portion in portions for contact in portion] == contacts
+    leads = [lead(number) for number in range(count)]
+    portions = list(chunks(leads))
+    assert [lead for portion in portions for lead in portion] == leads
     assert all(1 <= len(portion) <= 25 for portion in portions)

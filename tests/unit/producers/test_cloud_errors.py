@@ -3,7 +3,14 @@
 import pytest
 from alibabacloud_tea_openapi.exceptions import ClientException, ServerException, ThrottlingException
 
-from producers.cloud.errors import CredentialsError, UnclearAnswerError, check_answer, from_exception
+from producers.cloud.errors import (
+    CredentialsError,
+    ThrottledError,
+    UnclearAnswerError,
+    check_answer,
+    from_exception,
+    plain,
+)
 from runtime.errors import RejectedError, RetryableError
 
 SECRETS = "phone 13812345678 string to sign abc"
@@ -27,7 +34,6 @@ def test_a_client_error_with_a_code_is_a_refusal(code: str) -> None:
         (400, "Throttling.User"),
         (408, "RequestTimeout"),
         (409, "Conflict"),
-        (429, "TooMany"),
         (499, "ClientClosed"),
         (None, "Odd"),
     ],
@@ -47,8 +53,41 @@ def test_a_server_error_may_work_later() -> None:
 def test_the_services_own_time_to_wait_is_kept_in_seconds() -> None:
     """The header counts milliseconds."""
     error = from_exception(ThrottlingException(status_code=400, code="Throttling", message="", retry_after=1500))
-    assert isinstance(error, RetryableError)
+    assert isinstance(error, ThrottledError)
     assert error.retry_after == 1.5
+
+
+@pytest.mark.parametrize("code", ["Throttling", "Throttling.User", "FlowControlError"])
+def test_throttling_is_known_by_its_code_whatever_comes_with_it(code: str) -> None:
+    """With any status and without a time to wait, or inside an answer of 200."""
+    error = from_exception(ClientException(status_code=400, code=code, message=SECRETS))
+    assert isinstance(error, ThrottledError)
+    assert error.retry_after == 1
+    with pytest.raises(ThrottledError):
+        check_answer("ListJobs", {"Success": False, "Code": code})
+
+
+def test_too_many_calls_are_throttled_whatever_the_code() -> None:
+    """The status alone says it."""
+    assert isinstance(from_exception(ClientException(status_code=429, code="TooMany", message="")), ThrottledError)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("NotExist.Job", RejectedError),
+        ("InvalidParameter", RejectedError),
+        ("NotExist.Instance", CredentialsError),
+        ("NoPermission", CredentialsError),
+        ("HandleJobGroupError", UnclearAnswerError),
+        ("", UnclearAnswerError),
+    ],
+)
+def test_a_failure_that_comes_with_200_is_unclear_but_its_code_can_be_plain(code: str, kind: type[Exception]) -> None:
+    """It is believed where nobody is called twice if it is wrong."""
+    with pytest.raises(UnclearAnswerError) as caught:
+        check_answer("AssignJobs", {"Success": False, "Code": code})
+    assert isinstance(plain(caught.value), kind)
 
 
 @pytest.mark.parametrize(

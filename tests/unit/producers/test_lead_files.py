@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.lead_files import LeadLine, Rejected, read_leads
+from producers.lead_files import LeadLine, Rejected, bounded_lines, read_leads
 from schemas.ids import LeadId, ReferenceId, TaskId
 from schemas.leads import LeadAdded
+from schemas.topics import MAX_RECORD_BYTES
 
 TASK = TaskId("task-1")
 HEADER = b"leads_id,leads_name,leads_phone\n"
@@ -100,7 +101,7 @@ def test_quoted_line_breaks_belong_to_the_cell() -> None:
 
 @pytest.mark.parametrize(
     ("header", "word"),
-    [(b"id,leads_name\n", "leads_id, leads_phone"), (HEADER[:-1] + b",leads_id\n", "twice"), (b"\xff\xfe\n", "header")],
+    [(b"id,leads_name\n", "leads_id, leads_phone"), (HEADER[:-1] + b",leads_id\n", "twice"), (b"\xff\xfe\n", "UTF-8")],
 )
 def test_a_bad_header_is_the_only_answer(header: bytes, word: str) -> None:
     """Without a header nothing can be read, and that is said once."""
@@ -146,6 +147,40 @@ def test_objects_that_are_none() -> None:
     """Other JSON, and JSON too deep to be written again, is rejected too."""
     deep = b'{"leads_id":"1","leads_name":"n","leads_phone":"1","extras":' + b"[" * 500 + b"]" * 500 + b"}\n"
     assert set(reasons(b"[]\n1\n" + deep, "x.jsonl")) == {1, 2, 3}
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.jsonl"])
+def test_a_lead_that_is_there_already_is_rejected_with_its_first_line(name: str) -> None:
+    """The first one would stay anyway; nobody would hear of the second."""
+    rows = [("lead-1", "name 1"), ("lead-2", "name 2"), ("lead-1", "another")]
+    if name == "x.csv":
+        content = HEADER + b"".join(f"{row[0]},{row[1]},138\n".encode() for row in rows)
+        assert reasons(content, name) == {4: "leads_id is that of line 2"}
+    else:
+        lines = [orjson.dumps({"leads_id": row[0], "leads_name": row[1], "leads_phone": "138"}) for row in rows]
+        assert reasons(b"\n".join(lines), name) == {3: "leads_id is that of line 1"}
+
+
+@pytest.mark.parametrize(
+    "good", [b"lead-1,name 1,1381\n", b'{"leads_id":"lead-1","leads_name":"n","leads_phone":"1"}\n']
+)
+def test_a_line_without_end_is_never_held_in_memory(good: bytes) -> None:
+    """Only its begin is read into memory at once; it costs itself, and the next line is read."""
+    is_csv = good.startswith(b"lead-1")
+    content = (HEADER if is_csv else good) + b'{"' + b"x" * 5_000_000 + b"\n" + (good if is_csv else b"[]\n")
+    longest = 0
+
+    def readline(limit: int) -> bytes:
+        nonlocal longest
+        line = file.readline(limit)
+        longest = max(longest, len(line))
+        return line
+
+    file = BytesIO(content)
+    found = dict(read_leads(bounded_lines(readline), task_id=TASK))
+    assert found[2] == Rejected("the line is too long for a record")
+    assert 3 in found
+    assert longest <= MAX_RECORD_BYTES + 1
 
 
 @given(content=st.binary(max_size=400), name=st.sampled_from(["", "x.jsonl", "x.csv"]), has_header=st.booleans())

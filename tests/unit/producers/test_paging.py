@@ -1,5 +1,6 @@
 """Rows become full calls, answers become pages, and what a call does not say is told apart from what it refuses."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -7,9 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from producers.cloud.payloads import StoredJob
-from producers.paging import PAGE_SIZE, Absences, OpenRow, SeenJob, pages_of, plan_calls, read_answer, split_page
+from producers.paging import (
+    PAGE_SIZE,
+    Absences,
+    OpenRow,
+    SeenJob,
+    _most_bytes,
+    pages_of,
+    plan_calls,
+    read_answer,
+    split_page,
+)
 from schemas.codec import encode
-from schemas.ids import CallJobId, PageId, ReferenceId, TaskId, page_id_for
+from schemas.ids import CallJobId, CallTaskId, PageId, ReferenceId, TaskId, page_id_for
 from schemas.jobs import JobSnapshot, JobsPolled, Turn
 
 NOW = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
@@ -76,6 +87,44 @@ def test_a_nameless_entry_makes_nobody_missing() -> None:
     assert [unmapped.reason for unmapped in answer.unmapped] == ["JobId is missing"]
 
 
+JUNK = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=5,
+)
+WHOLE: dict[str, Any] = {
+    "JobId": "job-00002",
+    "Status": "Succeeded",
+    "FailureReason": None,
+    "ReferenceId": "ref-2",
+    "Tasks": [
+        {
+            "TaskId": "call-1",
+            "PlanedTime": 1579068424883,
+            "ActualTime": 1579068424883,
+            "Duration": 12,
+            "CallingNumber": "0571",
+            "Conversation": [{"Timestamp": 1579068424883, "Speaker": "Robot", "Script": "你好"}],
+        }
+    ],
+}
+
+
+@given(junk=JUNK, place=st.sampled_from(["job", *WHOLE, *WHOLE["Tasks"][0], *WHOLE["Tasks"][0]["Conversation"][0]]))
+def test_a_job_of_the_wrong_types_spoils_only_itself(junk: Any, place: str) -> None:
+    """Whatever stands in whichever place: the other job is seen, this one is seen, buried, or says not which it is."""
+    bad = json.loads(json.dumps(WHOLE))
+    (task,) = bad["Tasks"]
+    (turn,) = task["Conversation"]
+    for part in (bad, task, turn):
+        if place in part:
+            part[place] = junk
+    answer = read_answer([row(1), row(2)], [junk if place == "job" else bad, raw(1, Status="Failed")])
+    assert {"job-00001": "Failed"}.items() <= {job.row.job_id: job.snapshot.call_status for job in answer.seen}.items()
+    assert len(answer.seen) + len(answer.unmapped) + len(answer.missing) == 2
+    assert list(pages_of(answer.seen, NOW, repair=False))
+
+
 def test_stored_facts_travel_with_the_observation() -> None:
     """Change detection learns what the database held."""
     snapshot = seen(7, "Failed").snapshot
@@ -109,6 +158,35 @@ def test_a_large_page_is_split_and_never_cut(sizes: list[int]) -> None:
     assert tuple(job for part in parts for job in part.jobs) == jobs
     assert all(part.page_id == "page" and part.observed_at == NOW for part in parts)
     assert all(len(part.jobs) == 1 or len(encode(part)) <= 4_000 for part in parts)
+
+
+TEXTS = st.text(st.characters(codec="utf-8"), max_size=40)
+
+
+@given(
+    turns=st.lists(st.builds(Turn, speaker=TEXTS, script=TEXTS, at=st.just(NOW)), max_size=5),
+    identifier=st.text(st.characters(codec="utf-8"), min_size=1, max_size=128),
+    text=st.none() | TEXTS,
+)
+def test_the_bound_of_a_pages_size_holds(turns: list[Turn], identifier: str, text: str | None) -> None:
+    """Whatever its ids and texts are made of: a page is never sent whole that is too large."""
+    job = JobSnapshot(
+        task_id=TaskId(identifier),
+        reference_id=ReferenceId(identifier),
+        call_job_id=CallJobId(identifier),
+        call_status=text or "Executing",
+        call_conversation=tuple(turns),
+        stored_version=2**63 - 1,
+        stored_status="Scheduling",
+        planed_time=NOW,
+        call_task_id=CallTaskId(identifier),
+        calling_number=text,
+        failure_reason=text,
+        started_at=NOW,
+        ended_at=NOW,
+    )
+    page = JobsPolled(page_id=PageId("page"), observed_at=NOW, jobs=(job, job))
+    assert len(encode(page)) <= _most_bytes(page)
 
 
 def test_a_job_is_said_not_to_exist_after_the_time_and_not_before() -> None:

@@ -50,6 +50,12 @@ def test_a_planned_attempt_counts_by_its_plan() -> None:
     assert job.started_at is None
 
 
+def test_a_time_of_zero_is_none() -> None:
+    """Services that write a number for what is not known write this one."""
+    job = job_snapshot({"Status": "Failed", "Tasks": [attempt(1, 1000), attempt(2, 0, 9000, Duration=0)]}, STORED)
+    assert (job.call_task_id, job.started_at, job.ended_at) == ("task-2", None, None)
+
+
 @pytest.mark.parametrize(
     "body", [{"Status": "Scheduling"}, {"Status": "Scheduling", "Tasks": None, "FailureReason": None}]
 )

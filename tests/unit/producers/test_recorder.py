@@ -5,11 +5,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from confluent_kafka import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.recorder import LONGEST_PAUSE, OffsetWindow, expiry_of, pause_after, recorded, wants_recording
+from producers.recorder import LONGEST_PAUSE, expiry_of, pause_after, recorded, wants_recording
+from runtime.progress import OffsetWindow
 from schemas.ids import CallJobId, CallTaskId, EventId, ReferenceId, TaskId
 from schemas.jobs import StatusChanged
 
@@ -71,7 +71,7 @@ def test_a_urls_expiry(url: str, expiry: datetime | None) -> None:
 def test_the_same_url_is_the_same_event() -> None:
     """Another time of finding does not matter; another expiry does."""
     first, second, third = (
-        recorded(status(), CallTaskId("call-1"), f"https://oss/a.wav?Expires={expires}", now)
+        recorded(CallJobId("job-1"), CallTaskId("call-1"), f"https://oss/a.wav?Expires={expires}", now)
         for expires, now in ((1763884800, NOW), (1763884800, NOW.replace(hour=9)), (1763888400, NOW))
     )
     assert first.event_id == second.event_id != third.event_id
@@ -92,9 +92,9 @@ def test_offsets_are_let_go_from_the_lower_end(order: list[int]) -> None:
     settled: set[int] = set()
     committed = 0
     for offset in order:
-        window.settle(PLACE, offset)
+        window.finish(PLACE, offset)
         settled.add(offset)
-        committed = max([committed, *(place.offset for place in window.take_committable())])
+        committed = max([committed, *window.take_done().values()])
         assert committed == next(free for free in range(9) if free not in settled)
     assert len(window) == 0
 
@@ -105,6 +105,6 @@ def test_a_partition_that_was_given_away_is_forgotten() -> None:
     window.add(PLACE, 5)
     window.add(("status", 1), 7)
     window.forget([PLACE])
-    window.settle(PLACE, 5)
-    window.settle(("status", 1), 7)
-    assert window.take_committable() == [TopicPartition("status", 1, 8)]
+    window.finish(PLACE, 5)
+    window.finish(("status", 1), 7)
+    assert window.take_done() == {("status", 1): 8}

@@ -120,6 +120,21 @@ def test_times_of_other_zones_are_written_in_utc() -> None:
     assert json.loads(encode(event))["added_at"] == "2026-11-23T08:00:00.000Z"
 
 
+@pytest.mark.parametrize("name", ["n", "n\x00"])
+@pytest.mark.parametrize("text", ["2016-12-31T23:59:60Z", "2016-12-31t23:59:60.5z", "2017-01-01T07:59:60+08:00"])
+def test_a_leap_second_is_a_time(text: str, name: str) -> None:
+    """RFC 3339 has them, and a clock that shows one is right; it counts as the end of the second before."""
+    lead = decode(lead_bytes(added_at=text, leads_name=name), LeadAdded)
+    assert lead.added_at == datetime(2016, 12, 31, 23, 59, 59, 999_000, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("text", ["2016-12-31T23:58:60Z", "2016-12-31T23:59:61Z", "2016-13-31T23:59:60Z"])
+def test_a_sixtieth_second_is_one_only_at_the_end_of_a_day(text: str) -> None:
+    """Anywhere else it is wrong, and named."""
+    with pytest.raises(DecodeError, match="added_at"):
+        decode(lead_bytes(added_at=text), LeadAdded)
+
+
 def test_every_event_has_a_key_and_a_time() -> None:
     """The registry names only fields that the events have."""
     for topic in ALL:

@@ -9,6 +9,7 @@ from runtime.dead_letters import DeadLetter, Origin
 from schemas.ids import CallJobId, EventId, ReferenceId, TaskId
 from schemas.jobs import StatusChanged
 from sinks.batches import Batch, BatchPolicy, Place, Record
+from sinks.columns import Type, column, text
 from sinks.mapping import STATUSES
 
 NOW = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
@@ -29,7 +30,7 @@ def record(job: int, version: int, *, partition: int = 0, offset: int = 0) -> Re
         is_terminal=False,
     )
     origin = Origin(topic=STATUSES.topic.name, partition=partition, offset=offset, key=None, value=b"12345")
-    return Record(STATUSES, event, lambda: origin)
+    return Record.of(STATUSES, event, lambda: origin)
 
 
 def add(batch: Batch, added: Record, *, now: float = 0.0) -> None:
@@ -44,7 +45,7 @@ def test_of_each_job_the_newest_version_stays(arrivals: list[tuple[int, int]]) -
     batch = Batch()
     for offset, (job, version) in enumerate(arrivals):
         add(batch, record(job, version, offset=offset))
-    kept = {r.identity[0]: r.version for r in batch.of(STATUSES)}
+    kept = {r.identity[0]: r.version for portion in batch.portions for r in portion.records}
     newest: dict[str, int] = {}
     for job, version in arrivals:
         newest[f"job-{job}"] = max(version, newest.get(f"job-{job}", 0))
@@ -77,3 +78,18 @@ def test_a_batch_is_flushed_by_rows_bytes_or_age() -> None:
     assert batch.trigger(BatchPolicy(rows=2, seconds=1), now=11.0) == "age"
     assert batch.trigger(BatchPolicy(rows=1, seconds=1), now=10.0) == "rows"
     assert batch.trigger(BatchPolicy(rows=2, seconds=1, byte_limit=5), now=10.0) == "bytes"
+
+
+def test_a_portion_is_in_the_order_of_keys_and_halves_without_loss() -> None:
+    """What a statement takes, and what is left of it when the bad record of a portion is looked for."""
+    batch = Batch()
+    for offset, job in enumerate((3, 1, 2)):
+        add(batch, record(job, 7, offset=offset))
+    [portion] = batch.portions
+    assert [each.identity[0] for each in portion.records] == ["job-1", "job-2", "job-3"]
+    ids = [text(f"job-{job}") for job in (1, 2, 3)]
+    assert portion.parameters["call_job_id"] == column(Type.TEXT, ids)
+    first, second = portion.halves()
+    assert first.parameters["call_job_id"] == column(Type.TEXT, ids[:1])
+    assert second.parameters["call_job_id"] == column(Type.TEXT, ids[1:])
+    assert [*first.records, *second.records] == portion.records

@@ -12,19 +12,17 @@ import pytest
 from runtime.errors import RetryableError
 from runtime.kafka import Outgoing
 from schemas.codec import decode, encode
-from schemas.followups import FollowedUp
-from schemas.ids import CallJobId, EventId, PageId, ReferenceId, TaskId
-from schemas.instants import from_milliseconds
-from schemas.jobs import JobSnapshot, JobsPolled, StatusChanged, Turn
-from schemas.topics import FOLLOWED_UP, JOBS_POLLED, STATUS_CHANGED
-from streams.analysis.rules import RuleAnalyzer
+from schemas.ids import CallJobId, PageId, ReferenceId, TaskId
+from schemas.instants import from_milliseconds, to_milliseconds
+from schemas.jobs import JobSnapshot, JobsPolled, StatusChanged
+from schemas.topics import JOBS_POLLED, STATUS_CHANGED
 from streams.app import HeldEvent
 from streams.changes import ChangePolicy, decode_row
 from streams.detection import Detector
-from streams.following import Follower
 from streams.intake import Intake
 from streams.outbox import Outbox
 from streams.tables import Write
+from tests.fixtures.faust_stream import StubStream
 
 T0 = 1_790_000_000_000
 
@@ -60,19 +58,8 @@ class Journal:
         self.writes += writes
         self.happened += [f"wrote {write.key.decode()}" for write in writes]
         for write in writes:
+            assert write.value is not None
             self.note(write.key, write.value)
-
-
-class FixedClock:
-    """Always the same time."""
-
-    def now(self) -> datetime:
-        """Return it."""
-        return datetime(2026, 11, 23, 8, 0, 0, 123_456, tzinfo=UTC)
-
-    def monotonic(self) -> float:
-        """Return nothing of interest."""
-        return 0.0
 
 
 def event(topic: str, value: bytes | None, *, partition: int = 3, key: bytes = b"whatever") -> HeldEvent:
@@ -99,9 +86,21 @@ def page(at: int, *statuses: str) -> bytes:
     return encode(JobsPolled(page_id=PageId("page"), observed_at=from_milliseconds(T0 + at), jobs=jobs))
 
 
+class FixedClock:
+    """Always the same time."""
+
+    def now(self) -> datetime:
+        """Return it."""
+        return datetime(2026, 11, 23, 8, 0, 0, 123_456, tzinfo=UTC)
+
+    def monotonic(self) -> float:
+        """Return nothing of interest."""
+        return 0.0
+
+
 def detect(journal: Journal, *pages: bytes | None) -> None:
     """Let a detector work on one batch."""
-    detector = Detector(journal, Outbox(journal, "group"), ChangePolicy(), topic_prefix="x.")
+    detector = Detector(journal, Outbox(journal, "group"), ChangePolicy(), FixedClock(), topic_prefix="x.")
     asyncio.run(detector.work([event(JOBS_POLLED.name, value) for value in pages]))
 
 
@@ -135,6 +134,26 @@ def test_rubbish_becomes_a_dead_letter_beside_the_events() -> None:
     assert journal.happened[-1] == "wrote page"
 
 
+def test_a_page_from_the_future_is_a_dead_letter() -> None:
+    """It would make every later page of its key an older one; a day is left for clocks that differ."""
+    now_ms = to_milliseconds(FixedClock().now())
+    journal = Journal()
+    far, near = (page(now_ms + ms - T0, "A") for ms in (86_400_001, 86_400_000))
+    detect(journal, far, near)
+    [letter] = [record for record in journal.sent if record.topic == JOBS_POLLED.dead_letters]
+    assert letter.value == far
+    assert b"observed_at" in (dict(letter.headers)["__connect.errors.exception.message"] or b"")
+    assert journal.happened[-1] == "wrote page"
+
+
+def test_a_page_from_before_all_versions_is_a_dead_letter() -> None:
+    """At the beginning of the calendar an offset leads beyond it; nothing here may stop the worker for ever."""
+    journal = Journal()
+    value = page(0, "A").replace(b"2026-09-21T14:13:20.000Z", b"0001-01-01T00:00:00+10:00")
+    detect(journal, value)
+    assert [(record.topic, record.value) for record in journal.sent] == [(JOBS_POLLED.dead_letters, value)]
+
+
 def test_a_page_that_the_table_could_not_hold_is_a_dead_letter(monkeypatch: pytest.MonkeyPatch) -> None:
     """The broker would refuse its row for ever: no event is emitted for it and nothing is written."""
     monkeypatch.setattr("streams.detection.MAX_ROW_BYTES", 50)
@@ -150,37 +169,6 @@ def test_nothing_is_written_when_the_events_are_not_acknowledged() -> None:
     with pytest.raises(RetryableError):
         detect(journal, page(0, "A"))
     assert (journal.happened, journal.rows) == ([], {})
-
-
-def status(number: int, *, is_terminal: bool = True) -> bytes:
-    """The end of a call."""
-    return encode(
-        StatusChanged(
-            event_id=EventId(f"s{number}"),
-            task_id=TaskId("task"),
-            reference_id=ReferenceId("ref"),
-            call_job_id=CallJobId(f"job-{number}"),
-            version=5,
-            observed_at=from_milliseconds(T0),
-            call_status="Succeeded",
-            call_conversation=(Turn(speaker="Contact", script="没兴趣"),) if number else (),
-            changed=(),
-            is_terminal=is_terminal,
-        )
-    )
-
-
-def test_ended_calls_get_one_record_each() -> None:
-    """A call without a conversation gets a plain one, a repeat in the same batch none, a running call none."""
-    journal = Journal()
-    follower = Follower(journal, Outbox(journal, "group"), RuleAnalyzer(), FixedClock())
-    values = [status(0), status(1), status(1), status(2, is_terminal=False), b"[]"]
-    asyncio.run(follower.work([event(STATUS_CHANGED.name, value) for value in values]))
-    records = [decode(record.value, FollowedUp) for record in journal.sent if record.topic == FOLLOWED_UP.name]
-    assert [(record.call_job_id, record.is_interested) for record in records] == [("job-0", 0), ("job-1", 2)]
-    assert journal.happened[-2:] == ["wrote job-0", "wrote job-1"]
-    assert records[0].version == 1_795_420_800_123
-    assert f"sent {STATUS_CHANGED.dead_letters}" in journal.happened
 
 
 class Signal:
@@ -202,6 +190,7 @@ class StubApp:
         self.conf = SimpleNamespace(id="app")
         self.consumer_generation_id = 1
         self.consumer = self
+        self.flow_control = SimpleNamespace(is_active=lambda: True)
         self.crashed: list[BaseException] = []
         self.commits = 0
 
@@ -219,28 +208,11 @@ class StubEvent:
 
     def __init__(self, generation: int = 1) -> None:
         self.message = SimpleNamespace(generation_id=generation)
-        self.is_settled = False
+        self.is_acknowledged = False
 
-    def settle(self) -> None:
+    def acknowledge(self) -> None:
         """Be acknowledged."""
-        self.is_settled = True
-
-
-class StubStream:
-    """Gives events, then nothing for ever."""
-
-    def __init__(self, events: Sequence[StubEvent]) -> None:
-        self._events = events
-
-    def noack(self) -> "StubStream":
-        """Return itself: nothing is acknowledged here."""
-        return self
-
-    async def events(self) -> Any:
-        """Give the events."""
-        for each in self._events:
-            yield each
-        await asyncio.Event().wait()
+        self.is_acknowledged = True
 
 
 async def run_for_a_moment(intake: Intake, events: Sequence[StubEvent]) -> None:
@@ -258,14 +230,64 @@ def test_a_batch_is_acknowledged_after_its_work() -> None:
     events = [StubEvent() for _ in range(5)]
 
     async def work(batch: Sequence[HeldEvent]) -> None:
-        assert not any(cast(Any, each).is_settled for each in batch)
+        assert not any(cast(Any, each).is_acknowledged for each in batch)
         batches.append(len(batch))
         await asyncio.sleep(0.001)
 
     asyncio.run(run_for_a_moment(Intake(cast(Any, StubApp()), work, most=2), events))
     assert sum(batches) == 5
     assert max(batches) == 2
-    assert all(each.is_settled for each in events)
+    assert all(each.is_acknowledged for each in events)
+
+
+def test_what_is_done_between_batches_has_its_own_turn() -> None:
+    """A sweep and a batch never overlap, so their writes have one order."""
+    happened: list[str] = []
+
+    async def work(_batch: Sequence[HeldEvent]) -> None:
+        happened.append("batch begins")
+        await asyncio.sleep(0.001)
+        happened.append("batch ends")
+
+    async def sweep() -> None:
+        happened.append("sweep begins")
+        await asyncio.sleep(0.001)
+        happened.append("sweep ends")
+
+    async def scenario() -> None:
+        intake, events = Intake(cast(Any, StubApp()), work, most=1), [StubEvent() for _ in range(3)]
+        agent = asyncio.create_task(intake.run(StubStream(events)))
+        for _ in range(3):
+            await intake.between(sweep)
+        while not events[-1].is_acknowledged:  # noqa: ASYNC110 - a stub that tells nobody
+            await asyncio.sleep(0.001)
+        agent.cancel()
+
+    asyncio.run(scenario())
+    assert len(happened) == 12
+    assert all(
+        last == first.replace("begins", "ends") for first, last in zip(happened[::2], happened[1::2], strict=True)
+    )
+
+
+def test_a_sweep_that_fails_crashes_the_application() -> None:
+    """A tombstone that is not acknowledged is as bad as a row that is not."""
+    app = StubApp()
+
+    async def work(_batch: Sequence[HeldEvent]) -> None:
+        raise AssertionError("nothing more is taken")
+
+    async def sweep() -> None:
+        raise ValueError("refused")
+
+    async def scenario() -> None:
+        intake = Intake(cast(Any, app), work)
+        sweeping = asyncio.create_task(intake.between(sweep))
+        await run_for_a_moment(intake, [StubEvent()])
+        sweeping.cancel()
+
+    asyncio.run(scenario())
+    assert [str(error) for error in app.crashed] == ["refused"]
 
 
 def test_an_error_crashes_the_application_with_nothing_acknowledged() -> None:
@@ -277,7 +299,7 @@ def test_an_error_crashes_the_application_with_nothing_acknowledged() -> None:
 
     asyncio.run(run_for_a_moment(Intake(cast(Any, app), work, most=2), events))
     assert [str(error) for error in app.crashed] == ["poison"]
-    assert not any(each.is_settled for each in events)
+    assert not any(each.is_acknowledged for each in events)
 
 
 def test_events_of_revoked_partitions_are_left_to_their_next_owner() -> None:
@@ -292,10 +314,11 @@ def test_events_of_revoked_partitions_are_left_to_their_next_owner() -> None:
         intake = Intake(cast(Any, app), work)
         for handler in app.on_partitions_revoked.handlers:
             await handler(app, set(), signal=None)
+        app.consumer_generation_id = 2
         await run_for_a_moment(intake, [old, new])
 
     asyncio.run(scenario())
-    assert (seen, old.is_settled, new.is_settled, app.commits) == ([2], False, True, 1)
+    assert (seen, old.is_acknowledged, new.is_acknowledged, app.commits) == ([2], False, True, 1)
 
 
 def test_faust_cannot_acknowledge_a_held_event() -> None:

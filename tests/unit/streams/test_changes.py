@@ -3,19 +3,20 @@
 from dataclasses import dataclass, field
 from datetime import timedelta, timezone
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec.structs import replace
+from msgspec.structs import astuple, replace
 
 from schemas.ids import MAX_VERSION, CallJobId, CallTaskId, PageId, ReferenceId, TaskId, event_id_for
 from schemas.instants import from_milliseconds, to_milliseconds
 from schemas.jobs import JobSnapshot, JobsPolled, StatusChanged, Turn
-from schemas.topics import STATUS_CHANGED
-from streams.changes import ChangePolicy, PageRow, decode_row, detect, encode_row
+from schemas.topics import JOBS_POLLED, STATUS_CHANGED
+from streams.changes import ChangePolicy, PageRow, decode_row, detect, encode_row, keep
 
 T0 = 1_790_000_000_000
-POLICY = ChangePolicy(reassert_ms=30_000, reassert_max_ms=100_000, forget_ms=1_000_000)
+POLICY = ChangePolicy(reassert_ms=30_000, reassert_max_ms=100_000, forget_ms=1_000_000, forget_ended_ms=700_000)
 JOB = JobSnapshot(
     task_id=TaskId("task"),
     reference_id=ReferenceId("ref"),
@@ -48,6 +49,8 @@ def test_versions_stop_at_their_end_and_unreadable_rows_are_rebuilt() -> None:
     assert event.version == MAX_VERSION
     assert decode_row(encode_row(row)) == row
     assert decode_row(b"\xff no row") == {}
+    row[CallJobId("job")].names = b"of a release that compared other fields"
+    assert decode_row(encode_row(row)) == {}
 
 
 def test_an_unchanged_page_emits_and_writes_nothing() -> None:
@@ -133,6 +136,15 @@ def test_repair_emits_everything_anew() -> None:
     assert repaired.version == T0 + 1
 
 
+def test_a_repair_that_comes_again_emits_nothing_more() -> None:
+    """A crash between row and commit brings the page again; its events are out, under their only ids."""
+    row: PageRow = {}
+    detect(row, page(0, JOB), POLICY)
+    assert detect(row, page(1, JOB, repair=True), POLICY).events
+    assert not detect(row, page(1, JOB, repair=True), POLICY).events
+    assert detect(row, page(2, JOB, repair=True), POLICY).events
+
+
 def test_jobs_that_were_not_seen_for_long_leave_the_row() -> None:
     """A row that is written anyway forgets what was last observed long ago."""
     row: PageRow = {}
@@ -141,12 +153,37 @@ def test_jobs_that_were_not_seen_for_long_leave_the_row() -> None:
     assert list(row) == ["job"]
 
 
+def test_ended_jobs_leave_sooner_and_an_empty_row_leaves_as_a_whole() -> None:
+    """A stored row at a later time: as it was, without its ended job, or nothing."""
+    row: PageRow = {}
+    detect(row, page(0, JOB, replace(JOB, call_job_id=CallJobId("ended"), call_status="Succeeded")), POLICY)
+    value = encode_row(row)
+    assert keep(value, T0 + POLICY.forget_ended_ms, POLICY) == value
+    shorter = keep(value, T0 + POLICY.forget_ended_ms + 1, POLICY)
+    assert list(decode_row(shorter)) == ["job"]
+    assert keep(value, T0 + POLICY.forget_ms + 1, POLICY) is None
+    assert keep(b"unreadable", T0, POLICY) is None
+
+
+def test_no_page_that_is_still_in_its_topic_is_older_than_what_is_forgotten() -> None:
+    """An ended job that left must not come back by an old page that is read again."""
+    assert int(JOBS_POLLED.config["retention.ms"]) < ChangePolicy().forget_ended_ms <= ChangePolicy().forget_ms
+
+
 def test_a_row_survives_its_encoding() -> None:
     """What is stored is what is read."""
     row: PageRow = {}
     detect(row, page(0, JOB), POLICY)
     assert decode_row(encode_row(row)) == row
     assert decode_row(None) == {}
+
+
+def test_a_row_from_before_its_last_fields_is_read() -> None:
+    """A worker of this release starts on the table of the one before."""
+    row: PageRow = {}
+    detect(row, page(0, JOB), POLICY)
+    older = {job_id: list(astuple(entry))[:9] for job_id, entry in row.items()}
+    assert decode_row(msgspec.msgpack.encode(older)) == row
 
 
 @dataclass

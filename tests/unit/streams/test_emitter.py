@@ -15,47 +15,23 @@ from streams import emitter as module
 from streams.emitter import Emitter, RefusedError
 
 
-class Sent:
-    """A record as its delivery report shows it."""
-
-    def __init__(self, record: Outgoing) -> None:
-        self._record = record
-
-    def topic(self) -> str:
-        """The topic."""
-        return self._record.topic
-
-    def key(self) -> bytes | None:
-        """The key."""
-        return self._record.key
-
-    def value(self) -> bytes | None:
-        """The value."""
-        return self._record.value
-
-    def headers(self) -> list[tuple[str, bytes]]:
-        """The headers."""
-        return list(self._record.headers)
-
-
 class ScriptedProducer:
-    """Reports from its polling thread what `fate` says of each value; full for the first `full` calls."""
+    """Reports, when flushed or polled, the failures that `fate` names by value; full for the first `full` calls."""
 
     fate: ClassVar[dict[bytes, KafkaError]] = {}
     full: ClassVar[int] = 0
 
     def __init__(self, _config: object) -> None:
         self._lock = threading.Lock()
-        self._reports: list[tuple[Callable[[Any, Any], None], KafkaError | None, Sent]] = []
+        self._queue: list[tuple[Callable[[Any, Any], None], KafkaError | None]] = []
 
     def produce(
         self,
-        topic: str,
+        _topic: str,
         *,
         value: bytes | None,
-        key: bytes | None,
-        headers: list[tuple[str, bytes]],
         on_delivery: Callable[[Any, Any], None],
+        **_: object,
     ) -> None:
         """Queue a record, or refuse to."""
         if ScriptedProducer.full:
@@ -63,17 +39,22 @@ class ScriptedProducer:
             raise BufferError
         if value == b"huge":
             raise KafkaException(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE))
-        error = self.fate.get(value or b"")
         with self._lock:
-            self._reports.append((on_delivery, error, Sent(Outgoing(topic, key, value, headers))))
+            self._queue.append((on_delivery, self.fate.get(value or b"")))
+
+    def flush(self, seconds: float) -> int:
+        """Report a part of what was queued, and say how much is left."""
+        threading.Event().wait(min(seconds, 0.001))
+        with self._lock:
+            reports, self._queue = self._queue[:300], self._queue[300:]
+        for report, error in reports:
+            if error is not None:
+                report(error, None)
+        return len(self._queue)
 
     def poll(self, seconds: float) -> None:
-        """Report what was queued."""
-        with self._lock:
-            reports, self._reports = self._reports, []
-        for report, error, sent in reports:
-            report(error, sent)
-        threading.Event().wait(min(seconds, 0.001))
+        """Do the same."""
+        self.flush(seconds)
 
 
 @pytest.fixture
@@ -99,7 +80,7 @@ def emit(*values: bytes) -> None:
 
 
 @pytest.mark.usefixtures("scripted")
-def test_a_batch_ends_when_all_reports_are_in() -> None:
+def test_a_batch_ends_when_nothing_is_left_in_the_queue() -> None:
     """Nothing to send is sent at once; many records end together."""
     emit()
     emit(*[b"%d" % number for number in range(1_000)])
@@ -119,7 +100,7 @@ def test_refused_records_are_named_and_the_others_are_sent(scripted: type[Script
     assert isinstance(caught.value, RejectedError)
     refused = {refusal.record.value: refusal for refusal in caught.value.refusals}
     assert set(refused) == {b"bad", b"huge"}
-    assert refused[b"bad"].record == Outgoing("topic", b"key", b"bad", (("ce_id", b"1"),))
+    assert refused[b"bad"].record == Outgoing("topic", b"key", b"bad", [("ce_id", b"1")])
     assert refused[b"huge"].error.code == "MSG_SIZE_TOO_LARGE"
 
 

@@ -48,12 +48,12 @@ REQUEST = JobAnalysisRequested(
     is_forced=True,
     requested_at=from_milliseconds(T0),
 )
-YES = Verdict(is_interested=1, summary="Yes.", reason="said so")
+YES = Verdict(is_interested=1, summary="Yes.", reason="said so", analyzer="rules")
 
 
 def answered(question: Question, entry: Entry | None = None, now_ms: int = T0) -> Entry:
     """The entry after an analysis."""
-    return conclude(entry, question, YES, analyzer="rules", now_ms=now_ms)
+    return conclude(entry, question, YES, now_ms=now_ms)
 
 
 AUTOMATIC = answered(Question.from_status(STATUS))
@@ -117,6 +117,61 @@ def test_an_audit_sends_a_lost_record_again_as_it_was() -> None:
     assert again == record_of(AUTOMATIC, Question.from_status(STATUS))
 
 
+LATER = replace(REQUEST, is_forced=False, requested_at=from_milliseconds(T0 + 1))
+NOBODY = Verdict(is_interested=0, summary="Could not.", reason="away", analyzer="unavailable/qwen")
+
+
+def test_the_audit_has_an_owed_analysis_made_once_per_asking() -> None:
+    """Where nobody could be reached the same words are analysed again, but not for what was asked before that try."""
+    owed = conclude(None, Question.from_status(STATUS), NOBODY, now_ms=T0)
+    assert (owed.is_interested, owed.analyzer) == (0, "unavailable/qwen")
+    assert decide(owed, Question.from_status(replace(STATUS, version=11))) == Remember(replace(owed, status_version=11))
+    assert decide(owed, Question.from_request(LATER)) == Analyze()
+    assert decide(owed, Question.from_request(replace(LATER, requested_at=from_milliseconds(T0)))) == EmitAgain(owed)
+    assert decide(AUTOMATIC, Question.from_request(LATER)) == EmitAgain(AUTOMATIC)
+    refused = replace(owed, analyzer="refused/qwen")
+    assert decide(refused, Question.from_request(LATER)) == EmitAgain(refused)
+    answer = answered(Question.from_request(LATER), owed, now_ms=T0 + 2)
+    assert (answer.is_interested, answer.analyzer, answer.is_forced) == (1, "rules", False)
+
+
+def test_what_is_known_outlives_an_analysis_that_failed() -> None:
+    """Who asks again while the model is away does not lose the first answer; the failure shows and is made good."""
+    question = Question.from_request(REQUEST)
+    kept = conclude(AUTOMATIC, question, NOBODY, now_ms=T0 + 5)
+    assert (kept.is_interested, kept.summary, kept.analyzer) == (1, "Yes.", "unavailable/qwen")
+    assert kept.version > AUTOMATIC.version
+    assert decide(kept, Question.from_request(replace(LATER, requested_at=from_milliseconds(T0 + 9)))) == Analyze()
+    other = Question.from_request(replace(REQUEST, call_conversation=(*TALK, *TALK)))
+    assert conclude(AUTOMATIC, other, NOBODY, now_ms=T0 + 5).is_interested == 0
+
+
+def test_a_forced_request_never_puts_older_words_in_place_of_newer_ones() -> None:
+    """It was expanded before a newer status was analysed: that record, with a newer version, is its answer."""
+    newer = answered(Question.from_status(replace(STATUS, version=12, call_conversation=(*TALK, *TALK))))
+    question = Question.from_request(replace(REQUEST, follow_version=newer.version + 3))
+    decision = decide(newer, question)
+    assert isinstance(decision, EmitAgain)
+    assert decision.entry == replace(newer, version=newer.version + 4, is_forced=True, requests=(EventId("r"),))
+    assert decide(decision.entry, question) == Ignore()
+
+
+def test_forced_requests_read_again_in_any_order_change_nothing() -> None:
+    """A crash, or a group set back, brings the last ones again: none is answered twice."""
+    entry = AUTOMATIC
+    questions = [Question.from_request(replace(REQUEST, event_id=EventId(f"r{number}"))) for number in range(8)]
+    for question in questions:
+        assert decide(entry, question) == Analyze()
+        entry = answered(question, entry)
+    assert {type(decide(entry, question)) for question in reversed(questions)} == {Ignore}
+
+
+def test_without_a_table_the_clock_makes_the_version() -> None:
+    """A status brings no stored version: milliseconds since 1970 are newer than any that was given before."""
+    assert answered(Question.from_status(STATUS), None, now_ms=T0).version == T0
+    assert answered(Question.from_request(replace(REQUEST, follow_version=T0 + 7)), None, now_ms=T0).version == T0 + 8
+
+
 def test_an_entry_survives_its_encoding() -> None:
     """What is stored is what is read."""
     assert decode_entry(encode_entry(FORCED)) == FORCED
@@ -143,7 +198,9 @@ def test_any_order_of_questions_keeps_the_newest_conversation(steps: list[tuple[
             after = answered(question, entry, now_ms=T0 - number)
             assert entry is None or after.version > entry.version
             assert question.is_forced or entry is None or question.digest != entry.digest
-            assert question.is_forced or entry is None or version >= entry.status_version
+            assert entry is None or version >= entry.status_version or question.digest == entry.digest
             entry = after
-        elif isinstance(decision, Remember):
+        elif not isinstance(decision, Ignore):
+            assert entry is not None
+            assert decision.entry.version >= entry.version
             entry = decision.entry
