@@ -1,5 +1,4 @@
-# One image for every role; the command chooses: `docker run --init callstream run poll`.
-# `run` needs an init process (compose: `init: true`): its roles take a parent with process id 1 for a dead supervisor.
+# One image for every role; the command chooses: `docker run callstream run poll`.
 
 # The lock is resolved for Python 3.11.
 FROM python:3.11-slim AS build

@@ -2,7 +2,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo check test bench lock clean
+.PHONY: debian install demo check test bench chaos reference lock clean
+
+# What some tests need beside Java and Maven: a PostgreSQL with TLS, a Prometheus, a browser.
+DEBIAN := chromium postgresql prometheus
+
+debian:
+	@dpkg -s $(DEBIAN) >/dev/null 2>&1 || { apt-get update -qq && \
+	DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $(DEBIAN) >/dev/null; }
 
 install: .venv/installed
 
@@ -15,12 +22,20 @@ check: .venv/developed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Two at a time, each with a broker and a database of its own: the tests mostly wait. A named broker is one for all.
 test: .venv/developed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(if $(CALLSTREAM_TEST_KAFKA),,-n 2 --dist loadfile)
 
 bench: .venv/developed
-	$(BIN)/python -m benchmarks.change_detection
-	$(BIN)/python -m benchmarks.sink
+	$(BIN)/python -m benchmarks $(BENCH)
+
+# Seeded, half an hour at most; CALLSTREAM_CHAOS_SEED=N chooses another sequence of blows.
+chaos: .venv/developed
+	$(BIN)/python -m pytest -s -m long tests/acceptance/test_chaos.py
+
+reference: .venv/developed
+	$(BIN)/python -m docs.generate
+	$(BIN)/python -m dashboards.build
 
 COMPILE := pip-compile -q --generate-hashes --strip-extras --no-emit-index-url --no-emit-trusted-host --no-emit-find-links
 
