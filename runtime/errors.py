@@ -3,6 +3,7 @@
 CallstreamError
 ├── RetryableError   wait and try again: the other side is away or busy
 ├── RejectedError    this one record can never work: dead-letter it and go on
+├── RestartError     this process cannot go on, a new one can: end, and be started again
 └── FatalError       nothing can work until a person acts: stop with a sentence
 """
 
@@ -25,6 +26,10 @@ class RejectedError(CallstreamError):
     def __init__(self, message: str, *, code: str | None = None) -> None:
         super().__init__(message)
         self.code = code
+
+
+class RestartError(CallstreamError):
+    """Something that only a new process has anew is finished, as a client of Kafka that was fenced."""
 
 
 class FatalError(CallstreamError):

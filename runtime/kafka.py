@@ -17,7 +17,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from confluent_kafka.admin import AdminClient
 
 from runtime import metrics
-from runtime.errors import RejectedError, RetryableError
+from runtime.errors import RejectedError, RestartError, RetryableError
 from runtime.logs import get_logger
 from runtime.settings import KafkaSettings, Settings
 from schemas.codec import encode
@@ -165,15 +165,20 @@ def connection_problem(settings: KafkaSettings) -> str:
 def is_data(message: Message) -> bool:
     """Return whether `message` is a record; a client's own error events are logged and are none.
 
-    Raises KafkaException where the client says that it is finished, as when a broker that came back has fenced a static
-    member: it would go on without error and without a record for ever, so the role has to end and be started again.
+    Raises RestartError where the client says that it is finished, as when a broker that came back has fenced a static
+    member: it would go on without error and without a record for ever.
     """
     error = message.error()
     if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - its name
         log.warning("kafka.consumer_event", error=error.name(), reason=error.str())
-        if error.fatal():
-            raise KafkaException(error)
+        if is_final(error):
+            raise RestartError(error.str())
     return error is None
+
+
+def is_final(error: KafkaError) -> bool:
+    """Return whether a client is finished; on messages and exceptions the library says so by the code alone."""
+    return error.fatal() or error.code() == KafkaError._FATAL  # noqa: SLF001 - its name
 
 
 def is_end(message: Message) -> bool:
@@ -275,6 +280,7 @@ class Publisher:
     def publish(self, records: Iterable[Outgoing]) -> None:
         """Send and wait; raises RejectedError where the broker refuses a record, RetryableError where it is away.
 
+        RestartError where this producer will send nothing any more.
         After an error some of the records may be in the topic: send all of them again.
         """
         batch = list(records)
@@ -302,7 +308,7 @@ class Publisher:
 def enqueue(producer: Producer, record: Outgoing, report: Report) -> bool:
     """Hand a record to the producer, which will `report` on it; returns False where its queue is full.
 
-    Raises RejectedError, or RetryableError, where the client by itself will not send the record.
+    Raises what `error_for` makes of it where the client by itself will not send the record.
     """
     try:
         producer.produce(
@@ -320,8 +326,10 @@ def enqueue(producer: Producer, record: Outgoing, report: Report) -> bool:
     return True
 
 
-def error_for(error: KafkaError) -> RejectedError | RetryableError:
+def error_for(error: KafkaError) -> RejectedError | RestartError | RetryableError:
     """Return what a producer's error means to its caller."""
+    if is_final(error):
+        return RestartError(error.str())
     if error.code() in REJECTED:
         return RejectedError(error.str(), code=error.name())
     return RetryableError(error.str())

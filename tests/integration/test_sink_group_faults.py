@@ -4,12 +4,15 @@ import time
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Consumer
 
 from devtools.apache_kafka import ApacheKafka
 from devtools.processes import wait_until
 from runtime.kafka import Publisher, make_admin
 from runtime.settings import KafkaSettings
 from runtime.topic_admin import ensure_topics, wanted_topics
+from schemas.topics import LEAD_ADDED
+from sinks.loop import GROUP
 from tests.fixtures.ledger import Ledger
 from tests.fixtures.sink_load import Load
 from tests.fixtures.sink_process import SinkProcess
@@ -73,6 +76,31 @@ def test_a_sink_that_stood_still_beyond_its_session_takes_nothing_back(
                 still.wait_ready()
         ledger.finish(seconds=60)
         assert still.is_running()
+
+
+def test_a_sink_whose_place_another_takes_ends_to_be_started_again(topics: str, database: str, tmp_path: Path) -> None:
+    """A broker that comes back can fence a static member too, whose client then is silent for ever."""
+    with SinkProcess(topics, database, tmp_path, name="twin") as sink:
+        twin = Consumer(
+            {
+                "bootstrap.servers": topics,
+                "group.id": GROUP,
+                "group.instance.id": f"{GROUP}-twin",
+                "partition.assignment.strategy": "cooperative-sticky",
+            }
+        )
+
+        def has_ended() -> bool:
+            twin.poll(0.1)
+            return not sink.is_running()
+
+        twin.subscribe([LEAD_ADDED.name])
+        try:
+            wait_until(has_ended, seconds=30, what="the end of the sink")
+        finally:
+            twin.close()
+        assert sink.terminate() == 1
+        assert sink.logged("role.failed")
 
 
 @pytest.mark.timeout(400)

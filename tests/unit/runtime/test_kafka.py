@@ -5,7 +5,7 @@ from typing import Any, cast
 import pytest
 from confluent_kafka import KafkaError, KafkaException, Message
 
-from runtime.errors import RejectedError, RetryableError
+from runtime.errors import RejectedError, RestartError, RetryableError
 from runtime.kafka import Outgoing, enqueue, is_data, outgoing
 from schemas.codec import decode
 from schemas.ids import CallJobId, CallTaskId, EventId, TaskId, event_id_for
@@ -49,7 +49,8 @@ def test_an_event_without_id_and_time_has_an_id_all_the_same() -> None:
     ("raised", "meant"),
     [
         (KafkaException(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)), RejectedError),
-        (KafkaException(KafkaError(KafkaError._FATAL)), RetryableError),
+        (KafkaException(KafkaError(KafkaError._TRANSPORT)), RetryableError),
+        (KafkaException(KafkaError(KafkaError._FATAL)), RestartError),
     ],
 )
 def test_what_the_client_refuses_is_said_in_our_words(raised: Exception, meant: type[Exception]) -> None:
@@ -77,8 +78,15 @@ def test_a_record_is_data_and_an_event_of_the_client_is_none() -> None:
     assert not is_data(Message(topic="t", error=KafkaError(KafkaError._TRANSPORT)))
 
 
-def test_a_finished_client_ends_the_role() -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        KafkaError(KafkaError.FENCED_INSTANCE_ID, "fenced", fatal=True),
+        KafkaError(KafkaError._FATAL, "Fatal error: fenced"),
+    ],
+    ids=["by its mark", "by its code, as the library has it on messages"],
+)
+def test_a_finished_client_ends_the_role(error: KafkaError) -> None:
     """A fenced member gets no record and no further error: who waited for either would wait for ever."""
-    fenced = KafkaError(KafkaError.FENCED_INSTANCE_ID, "fenced", fatal=True)
-    with pytest.raises(KafkaException):
-        is_data(Message(topic="t", error=fenced))
+    with pytest.raises(RestartError):
+        is_data(Message(topic="t", error=error))

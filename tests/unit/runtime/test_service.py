@@ -1,10 +1,8 @@
 """What a role knows of itself, and the pages that show it, asked as anybody asks."""
 
 import http.client
-import signal
 import socket
 import struct
-from collections.abc import Iterator
 
 import pytest
 
@@ -27,15 +25,6 @@ def test_a_check_that_raises_does_not_pass_and_ends_no_other() -> None:
     checks["broken"] = lambda: True
     health.check()
     assert list(health.failing) == []
-
-
-@pytest.fixture(autouse=True)
-def _signals() -> Iterator[None]:
-    """A role takes the process's signals; this one is the tests' own."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 def _has_ipv6() -> bool:
