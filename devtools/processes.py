@@ -31,6 +31,8 @@ if sys.platform == "linux":
 os.execvp(sys.argv[5], sys.argv[5:])
 """
 _SPAWNER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
+_CHANCE = random.SystemRandom()
+_GIVEN: set[int] = set()  # ports
 
 
 class MissingTool(RuntimeError):  # noqa: N818 - reads as the fact it states
@@ -54,16 +56,19 @@ def free_port() -> int:
 
     It lies below the range from which the kernel takes the ports of outgoing connections: there a client that retries
     a stopped server could be given the server's own port, connect to itself, and keep the server from coming back.
+    None is given twice, for whoever has one may not listen on it yet; nor do tests draw the same that seed `random`.
     """
     while True:
-        port = random.randrange(15_000, 30_000)
+        if (port := _CHANCE.randrange(15_000, 30_000)) in _GIVEN:
+            continue
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-            return port
+        _GIVEN.add(port)
+        return port
 
 
 def spawn(

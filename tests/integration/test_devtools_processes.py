@@ -1,5 +1,6 @@
 """Children end with their parent, whatever ends the parent and whichever thread started them."""
 
+import random
 import subprocess
 import sys
 import threading
@@ -8,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from devtools.processes import StartFailedError, spawn, stop, wait_ready, wait_until
+from devtools.processes import StartFailedError, free_port, spawn, stop, wait_ready, wait_until
 
 _SLEEPER = [sys.executable, "-c", "import time; time.sleep(600)"]
 _PARENT = """
@@ -51,3 +52,16 @@ def test_program_that_cannot_start_is_reported_with_its_log(tmp_path: Path) -> N
     with pytest.raises(StartFailedError, match=r"(?s)ended with status 1.*FileNotFoundError"):
         wait_ready(child, lambda: False, log_path=log_path, seconds=10)
     stop(child)
+
+
+def test_no_port_is_given_twice() -> None:
+    """Also where something has seeded the chance of this process, as Hypothesis does before every example."""
+    state = random.getstate()
+    try:
+        given = []
+        for _ in range(50):
+            random.seed(7)
+            given.append(free_port())
+    finally:
+        random.setstate(state)
+    assert len(set(given)) == len(given)
