@@ -41,8 +41,17 @@ class PageWork:
     records: list[Outgoing] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """What follows from a batch of pages."""
+
+    records: Sequence[Outgoing]
+    letters: Sequence[DeadLetter]
+    writes: Sequence[Write]
+
+
 class Detector:
-    """Works through batches of pages in the order of effects."""
+    """Decides on batches of pages, and brings what follows about in the order of effects."""
 
     def __init__(
         self, rows: RowStore, outbox: Outbox, policy: ChangePolicy, clock: Clock, *, topic_prefix: str = ""
@@ -53,8 +62,8 @@ class Detector:
         self._clock = clock
         self._events = replace(STATUS_CHANGED, name=topic_prefix + STATUS_CHANGED.name)
 
-    async def work(self, batch: Sequence[HeldEvent]) -> None:
-        """Return when every event and every row that the batch led to is acknowledged."""
+    def decide(self, batch: Sequence[HeldEvent]) -> Effects:
+        """Return what is to follow from a batch; its rows are held at once, so that the next one is decided on them."""
         pages: dict[bytes, PageWork] = {}
         letters: list[DeadLetter] = []
         counts: list[Counts] = []
@@ -64,18 +73,25 @@ class Detector:
                 counts.append(self._observe(pages, event, latest))
             except DecodeError as error:
                 letters.append(DeadLetter(origin=origin_of(event), kind="undecodable", reason=str(error)))
-        encoded = {key: encode_row(work.row) for key, work in pages.items()}
-        for key in [key for key, value in encoded.items() if len(value) > MAX_ROW_BYTES]:
-            del encoded[key]
-            letters += map(_too_large, pages.pop(key).sources)
-        await self._outbox.send([record for work in pages.values() for record in work.records], letters)
-        await self._rows.write(
-            [Write(work.partition, key, encoded[key]) for key, work in pages.items() if work.must_write]
-        )
-        for key, value in encoded.items():
-            if not pages[key].must_write:
-                self._rows.note(key, value)
+        records: list[Outgoing] = []
+        writes: list[Write] = []
+        for key, work in pages.items():
+            row = encode_row(work.row)
+            if len(row) > MAX_ROW_BYTES:
+                letters += map(_too_large, work.sources)
+                continue
+            write = Write(work.partition, key, row)
+            self._rows.hold(write)
+            records += work.records
+            if work.must_write:
+                writes.append(write)
         _count(batch, counts)
+        return Effects(records, letters, writes)
+
+    async def settle(self, effects: Effects) -> None:
+        """Return when every event, and then every row, is acknowledged."""
+        await self._outbox.send(effects.records, effects.letters)
+        await self._rows.keep(effects.writes)
 
     def _observe(self, pages: dict[bytes, PageWork], event: HeldEvent, latest: datetime) -> Counts:
         """Take a page into the work of its key; raises DecodeError where it cannot be used."""
@@ -107,7 +123,7 @@ def add_detection(
     rows = Rows(app, PAGES, partitions, outbox.sender)
     policy = ChangePolicy(reassert_ms=int(settings.core.reassert_seconds * 1_000))
     detector = Detector(rows, outbox, policy, clock, topic_prefix=topic_prefix)
-    intake = Intake(app, detector.work)
+    intake = Intake(app, detector)
     app.agent(source(app, topic_prefix + JOBS_POLLED.name, partitions=partitions), name="detect")(intake.run)
     app.task(Sweeper(app, intake, rows, partial(keep, policy=policy), clock, seconds=sweep_seconds).run)
 

@@ -117,7 +117,10 @@ class Follower:
         await self._outbox.send(
             [work.record for work in works if work.record], [work.letter for work in works if work.letter]
         )
-        await self._rows.write([work.write for work in works if work.write])
+        writes = [work.write for work in works if work.write]
+        await self._rows.keep(writes)
+        for write in writes:
+            self._rows.hold(write)
 
     def _question(self, event: HeldEvent) -> Question | None:
         """Return what an event asks, None for a status that ends no call; raises DecodeError."""

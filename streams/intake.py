@@ -2,12 +2,14 @@
 
 What has arrived while one batch was worked on becomes the next one, so batches grow with the load and an idle agent
 sleeps. Effects go outwards in: first all events are acknowledged by the broker, then the rows' changelog, then the
-batch. An error stops the process with nothing acknowledged: Faust would commit the poison page and go on.
+batch. Meanwhile the next batch is decided, on rows that the broker may not have yet; none of its own effects begins
+before all of those are there. An error stops the process, and with it what was decided: nothing of the batch is
+acknowledged, and the next process decides the same again. Faust would commit the poison page and go on.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import faust
 
@@ -18,18 +20,31 @@ from streams.consuming import together
 MOST_EVENTS: Final = 50  # pages: four times as many are no faster, and take 150 MB more
 QUIESCE_SECONDS: Final = 5.0
 
-Work = Callable[[Sequence[HeldEvent]], Awaitable[None]]
+T = TypeVar("T")
 
 log = get_logger(__name__)
 
 
-class Intake:
+class Worker(Protocol[T]):
+    """What becomes of batches: what follows from one, and having it happen."""
+
+    def decide(self, batch: Sequence[HeldEvent]) -> T:
+        """Return what is to follow from a batch, given all that was decided before."""
+        ...
+
+    async def settle(self, effects: T) -> None:
+        """Return when all of it is there, the broker's acknowledgements included."""
+        ...
+
+
+class Intake(Generic[T]):
     """Feeds one application's agent with batches; nothing of a generation whose partitions were revoked."""
 
-    def __init__(self, app: faust.App, work: Work, *, most: int = MOST_EVENTS) -> None:
+    def __init__(self, app: faust.App, worker: Worker[T], *, most: int = MOST_EVENTS) -> None:
         self._app = app
-        self._work = work
+        self._worker = worker
         self._most = most
+        self._settling: asyncio.Task[None] | None = None
         self._turn = asyncio.Lock()
         self._revoked_generation: int | None = None
         self._is_broken = False
@@ -37,7 +52,10 @@ class Intake:
         app.on_before_shutdown.connect(self._quiesce)
 
     async def run(self, stream: Any) -> None:
-        """Work through `stream` until cancelled; an error in the work crashes the application."""
+        """Work through `stream` until cancelled; an error in the work crashes the application.
+
+        What was decided is settled also when this is cancelled meanwhile.
+        """
         try:
             async for events in together(self._app, stream, self._most):
                 await self._take(events)
@@ -54,6 +72,7 @@ class Intake:
     async def between(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do `work` while no batch is worked on; an error in it crashes the application, as one in a batch does."""
         async with self._turn:
+            await _end(self._settling)
             try:
                 await work()
             except Exception as error:
@@ -64,9 +83,19 @@ class Intake:
         async with self._turn:
             batch = [event for event in events if event.message.generation_id != self._revoked_generation]
             if batch:
-                await self._work(batch)
-                for event in batch:
-                    event.acknowledge()
+                before, effects = self._settling, self._worker.decide(batch)
+                self._settling = asyncio.create_task(self._settle(effects, batch, before))
+                await _end(before)
+
+    async def _settle(self, effects: T, batch: Sequence[HeldEvent], before: asyncio.Task[None] | None) -> None:
+        await _end(before)
+        try:
+            await self._worker.settle(effects)
+            for event in batch:
+                event.acknowledge()
+        except Exception as error:
+            log.exception("batch.failed", app=self._app.conf.id)
+            await self._crash(error)
 
     async def _quiesce(self, *_: object, **__: object) -> None:
         """Finish the batch in hand and commit it; what waits belongs to the next owner. Called by Faust's signals."""
@@ -75,8 +104,14 @@ class Intake:
             return
         try:
             async with asyncio.timeout(QUIESCE_SECONDS), self._turn:
-                pass  # nobody works any more
+                await _end(self._settling)
         except TimeoutError:
             log.warning("batch.abandoned", app=self._app.conf.id)
         else:
             await self._app.consumer.commit()
+
+
+async def _end(settling: asyncio.Task[None] | None) -> None:
+    """Return when a batch is settled, where there is one; never when it failed. Giving up waiting does not stop it."""
+    if settling is not None:
+        await asyncio.wait([settling])

@@ -8,7 +8,7 @@ acknowledged the tombstone; a kill before that leaves the row to the next sweep.
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import faust
 
@@ -33,7 +33,7 @@ class Sweeper:
     def __init__(
         self,
         app: faust.App,
-        intake: Intake,
+        intake: Intake[Any],
         rows: Rows,
         keep: Keep,
         clock: Clock,
@@ -63,7 +63,9 @@ class Sweeper:
 
     async def _sweep(self, some: Sequence[tuple[bytes, int]], generation: int) -> None:
         if self._is_undisturbed(generation) and (writes := self._due(some)):
-            await self._rows.write(writes)
+            await self._rows.keep(writes)
+            for write in writes:
+                self._rows.hold(write)
             log.info("table.swept", rows=len(writes))
 
     def _is_undisturbed(self, generation: int) -> bool:

@@ -35,17 +35,20 @@ class RowStore(Protocol):
         """Return the row under `key`."""
         ...
 
-    def note(self, key: bytes, value: bytes) -> None:
-        """Hold a row that need not survive this process."""
+    def hold(self, write: Write) -> None:
+        """Have `get` return the row from now on; it survives this process when `keep` has returned."""
         ...
 
-    async def write(self, writes: Sequence[Write]) -> None:
+    async def keep(self, writes: Sequence[Write]) -> None:
         """Return when every row is kept, or gone, for good."""
         ...
 
 
 class Rows:
-    """A table of bytes by key, written only with the broker's word for it; knows the partition of each row."""
+    """A table of bytes by key, kept only with the broker's word for it; knows the partition of each row.
+
+    What is held and cannot be kept is wrong to go on from: whoever cannot keep a row has to end the process.
+    """
 
     def __init__(self, app: faust.App, changelog: Changelog, partitions: int, sender: Sender) -> None:
         self._app = app
@@ -65,21 +68,19 @@ class Rows:
         value: bytes | None = self._table.data.get(key)
         return value
 
-    def note(self, key: bytes, value: bytes) -> None:
-        """Hold a row that need not survive this process."""
-        self._table.data[key] = value
+    def hold(self, write: Write) -> None:
+        """Have `get` return the row from now on."""
+        if write.value is None:
+            self._forget(write.key)
+        else:
+            self._table.data[write.key] = write.value
+            self._partitions[write.key] = write.partition
 
-    async def write(self, writes: Sequence[Write]) -> None:
-        """Return when every row is in the changelog; raises what the sender does, and then no row is held."""
+    async def keep(self, writes: Sequence[Write]) -> None:
+        """Return when every row is in the changelog; raises what the sender does."""
         await self._sender.emit(
             [Outgoing(self._topic, write.key, write.value, partition=write.partition) for write in writes]
         )
-        for write in writes:
-            if write.value is None:
-                self._forget(write.key)
-            else:
-                self._table.data[write.key] = write.value
-                self._partitions[write.key] = write.partition
 
     def owned(self) -> dict[bytes, int]:
         """Return the partition of each row that is this process's to write; rows that went elsewhere are let go."""

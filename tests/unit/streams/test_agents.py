@@ -1,7 +1,7 @@
 """The agents' work on a batch, with a table and a broker that tell the order of what happens to them."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -49,17 +49,15 @@ class Journal:
         """Return a row."""
         return self.rows.get(key)
 
-    def note(self, key: bytes, value: bytes) -> None:
+    def hold(self, write: Write) -> None:
         """Hold a row."""
-        self.rows[key] = value
+        assert write.value is not None
+        self.rows[write.key] = write.value
 
-    async def write(self, writes: Sequence[Write]) -> None:
+    async def keep(self, writes: Sequence[Write]) -> None:
         """Keep rows."""
         self.writes += writes
         self.happened += [f"wrote {write.key.decode()}" for write in writes]
-        for write in writes:
-            assert write.value is not None
-            self.note(write.key, write.value)
 
 
 def event(topic: str, value: bytes | None, *, partition: int = 3, key: bytes = b"whatever") -> HeldEvent:
@@ -100,8 +98,13 @@ class FixedClock:
 
 def detect(journal: Journal, *pages: bytes | None) -> None:
     """Let a detector work on one batch."""
-    detector = Detector(journal, Outbox(journal, "group"), ChangePolicy(), FixedClock(), topic_prefix="x.")
-    asyncio.run(detector.work([event(JOBS_POLLED.name, value) for value in pages]))
+    detector = detector_on(journal)
+    asyncio.run(detector.settle(detector.decide([event(JOBS_POLLED.name, value) for value in pages])))
+
+
+def detector_on(journal: Journal) -> Detector:
+    """Make a detector."""
+    return Detector(journal, Outbox(journal, "group"), ChangePolicy(), FixedClock(), topic_prefix="x.")
 
 
 def test_pages_of_one_key_are_applied_in_turn_and_written_once_after_the_events() -> None:
@@ -168,7 +171,23 @@ def test_nothing_is_written_when_the_events_are_not_acknowledged() -> None:
     journal = Journal(is_away=True)
     with pytest.raises(RetryableError):
         detect(journal, page(0, "A"))
-    assert (journal.happened, journal.rows) == ([], {})
+    assert (journal.happened, journal.writes) == ([], [])
+
+
+def test_a_batch_is_decided_on_what_was_decided_before_settled_or_not() -> None:
+    """Both rows are written in their turn, and nothing is emitted twice."""
+    journal = Journal()
+    detector = detector_on(journal)
+    first, second = (
+        detector.decide([event(JOBS_POLLED.name, value)]) for value in (page(0, "A", "A"), page(1, "A", "B"))
+    )
+    assert journal.happened == []
+    for effects in (first, second):
+        asyncio.run(detector.settle(effects))
+    sent = f"sent x.{STATUS_CHANGED.name}"
+    assert journal.happened == [sent, sent, "wrote page", sent, "wrote page"]
+    rows = [decode_row(write.value)[CallJobId("job-1")].version for write in journal.writes]
+    assert rows == [T0, T0 + 1]
 
 
 class Signal:
@@ -203,6 +222,29 @@ class StubApp:
         self.commits += 1
 
 
+Settle = Callable[[Sequence[HeldEvent]], Awaitable[None]]
+
+
+@dataclass
+class StubWorker:
+    """Has batches settled by a function that is given each of them."""
+
+    how: Settle
+
+    def decide(self, batch: Sequence[HeldEvent]) -> Sequence[HeldEvent]:
+        """Decide nothing."""
+        return batch
+
+    async def settle(self, effects: Sequence[HeldEvent]) -> None:
+        """Do as told."""
+        await self.how(effects)
+
+
+def intake_of(app: StubApp, settle: Settle, *, most: int = 50) -> Intake[Any]:
+    """Make an intake that settles so."""
+    return Intake(cast(Any, app), StubWorker(settle), most=most)
+
+
 class StubEvent:
     """An event that knows whether it is acknowledged."""
 
@@ -215,7 +257,7 @@ class StubEvent:
         self.is_acknowledged = True
 
 
-async def run_for_a_moment(intake: Intake, events: Sequence[StubEvent]) -> None:
+async def run_for_a_moment(intake: Intake[Any], events: Sequence[StubEvent]) -> None:
     """Run an agent's loop until it has nothing left to do."""
     task = asyncio.create_task(intake.run(StubStream(events)))
     await asyncio.sleep(0.05)
@@ -234,10 +276,74 @@ def test_a_batch_is_acknowledged_after_its_work() -> None:
         batches.append(len(batch))
         await asyncio.sleep(0.001)
 
-    asyncio.run(run_for_a_moment(Intake(cast(Any, StubApp()), work, most=2), events))
+    asyncio.run(run_for_a_moment(intake_of(StubApp(), work, most=2), events))
     assert sum(batches) == 5
     assert max(batches) == 2
     assert all(each.is_acknowledged for each in events)
+
+
+def test_a_batch_is_decided_while_the_one_before_is_settled() -> None:
+    """One ahead and no more; no effect begins before all effects of the batch before are there."""
+    happened: list[str] = []
+    released = asyncio.Event()
+
+    class Telling(StubWorker):
+        def decide(self, batch: Sequence[HeldEvent]) -> Sequence[HeldEvent]:
+            happened.append("decided")
+            return super().decide(batch)
+
+    async def settle(_batch: Sequence[HeldEvent]) -> None:
+        happened.append("begun")
+        await released.wait()
+        happened.append("settled")
+
+    def release() -> None:
+        happened.append("released")
+        released.set()
+
+    async def scenario() -> None:
+        intake = Intake(cast(Any, StubApp()), Telling(settle), most=1)
+        asyncio.get_running_loop().call_later(0.02, release)
+        await run_for_a_moment(intake, [StubEvent() for _ in range(3)])
+
+    asyncio.run(scenario())
+    assert happened[:5] == ["decided", "begun", "decided", "released", "settled"]
+    assert [what for what in happened if what in {"begun", "settled"}] == ["begun", "settled"] * 3
+
+
+def test_what_was_decided_is_settled_though_the_agent_is_cancelled() -> None:
+    """Its rows are held already: read again in this process, its pages would show no change any more."""
+    released = asyncio.Event()
+    events = [StubEvent() for _ in range(2)]
+
+    async def settle(_batch: Sequence[HeldEvent]) -> None:
+        await released.wait()
+
+    async def scenario() -> None:
+        app = StubApp()
+        intake = intake_of(app, settle, most=1)
+        await run_for_a_moment(intake, events)
+        asyncio.get_running_loop().call_later(0.02, released.set)
+        for handler in app.on_before_shutdown.handlers:
+            await handler(app)
+        assert [event.is_acknowledged for event in events] == [True, True]
+        assert app.commits == 1
+
+    asyncio.run(scenario())
+
+
+def test_an_error_is_noticed_though_no_further_batch_comes() -> None:
+    """And the batch that was decided on its rows has no effect."""
+    app, begun = StubApp(), []
+
+    async def settle(batch: Sequence[HeldEvent]) -> None:
+        begun.append(batch)
+        await asyncio.sleep(0.01)
+        raise ValueError("refused")
+
+    asyncio.run(run_for_a_moment(intake_of(app, settle, most=1), [StubEvent() for _ in range(2)]))
+    assert [str(error) for error in app.crashed] == ["refused"]
+    assert len(begun) == 1
 
 
 def test_what_is_done_between_batches_has_its_own_turn() -> None:
@@ -255,7 +361,7 @@ def test_what_is_done_between_batches_has_its_own_turn() -> None:
         happened.append("sweep ends")
 
     async def scenario() -> None:
-        intake, events = Intake(cast(Any, StubApp()), work, most=1), [StubEvent() for _ in range(3)]
+        intake, events = intake_of(StubApp(), work, most=1), [StubEvent() for _ in range(3)]
         agent = asyncio.create_task(intake.run(StubStream(events)))
         for _ in range(3):
             await intake.between(sweep)
@@ -281,7 +387,7 @@ def test_a_sweep_that_fails_crashes_the_application() -> None:
         raise ValueError("refused")
 
     async def scenario() -> None:
-        intake = Intake(cast(Any, app), work)
+        intake = intake_of(app, work)
         sweeping = asyncio.create_task(intake.between(sweep))
         await run_for_a_moment(intake, [StubEvent()])
         sweeping.cancel()
@@ -297,7 +403,7 @@ def test_an_error_crashes_the_application_with_nothing_acknowledged() -> None:
     async def work(_batch: Sequence[HeldEvent]) -> None:
         raise ValueError("poison")
 
-    asyncio.run(run_for_a_moment(Intake(cast(Any, app), work, most=2), events))
+    asyncio.run(run_for_a_moment(intake_of(app, work, most=2), events))
     assert [str(error) for error in app.crashed] == ["poison"]
     assert not any(each.is_acknowledged for each in events)
 
@@ -311,7 +417,7 @@ def test_events_of_revoked_partitions_are_left_to_their_next_owner() -> None:
         seen.extend(each.message.generation_id for each in batch)
 
     async def scenario() -> None:
-        intake = Intake(cast(Any, app), work)
+        intake = intake_of(app, work)
         for handler in app.on_partitions_revoked.handlers:
             await handler(app, set(), signal=None)
         app.consumer_generation_id = 2

@@ -48,17 +48,15 @@ class Journal:
         """Return a row."""
         return self.rows.get(key)
 
-    def note(self, key: bytes, value: bytes) -> None:
+    def hold(self, write: Write) -> None:
         """Hold a row."""
-        self.rows[key] = value
+        assert write.value is not None, "a follower removes no row"
+        self.rows[write.key] = write.value
 
-    async def write(self, writes: Sequence[Write]) -> None:
+    async def keep(self, writes: Sequence[Write]) -> None:
         """Keep rows."""
         await asyncio.sleep(0)
-        for write in writes:
-            self.happened.append(f"wrote {write.key.decode()}")
-            assert write.value is not None, "a follower removes no row"
-            self.note(write.key, write.value)
+        self.happened += [f"wrote {write.key.decode()}" for write in writes]
 
     def records(self) -> list[FollowedUp]:
         """Return the follow-ups that were sent."""

@@ -48,9 +48,13 @@ class World:
         """Return a row."""
         return self.held.get(key)
 
-    async def write(self, writes: Sequence[Write]) -> None:
+    async def keep(self, writes: Sequence[Write]) -> None:
         """Take note."""
         self.writes.append(list(writes))
+
+    def hold(self, write: Write) -> None:
+        """Let go only of what is gone for good."""
+        assert write in self.writes[-1]
 
     async def between(self, work: Callable[[], Awaitable[None]]) -> None:
         """Take a turn; somebody joins the group after some of them."""
