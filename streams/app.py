@@ -22,7 +22,7 @@ from faust.types.auth import CredentialsT
 from runtime import metrics
 from runtime.settings import KafkaSettings, Settings
 from schemas.topics import DEAD_LETTER_HEADROOM_BYTES, MAX_RECORD_BYTES
-from streams.consuming import EagerTransport
+from streams.consuming import EagerTransport, PromptTransport
 
 SESSION_SECONDS: Final = 10.0
 HEARTBEAT_SECONDS: Final = 2.0
@@ -108,7 +108,7 @@ def create_app(
         broker_commit_interval=COMMIT_SECONDS,
         broker_max_poll_interval=PATIENCE_SECONDS,
         consumer_auto_offset_reset="earliest",
-        consumer_max_fetch_size=4 * MAX_RECORD_BYTES,
+        consumer_max_fetch_size=262144,
         producer_linger=0.0,
         producer_max_request_size=MAX_RECORD_BYTES + DEAD_LETTER_HEADROOM_BYTES,
         stream_wait_empty=False,
@@ -126,8 +126,8 @@ def create_app(
     )
     for signal, change in ((app.on_partitions_assigned, "assigned"), (app.on_partitions_revoked, "revoked")):
         signal.connect(partial(_count, change))
-    if reading.is_eager:
-        app.transport = EagerTransport(app.conf.broker_consumer, app)
+    transport = EagerTransport if reading.is_eager else PromptTransport
+    app.transport = transport(app.conf.broker_consumer, app)
     return app
 
 

@@ -1,13 +1,17 @@
-"""Taking many small messages from Faust without paying for each what it charges for one.
+"""Taking messages from Faust without waiting where there is nothing to wait for.
 
-On the way in, Faust starts four tasks for every message, to hear of a suspension or of the end while a full buffer
-keeps it waiting. That costs as much as all that is done about an ended call. `EagerConsumer` hands the message on
-first; only where that does not end at once are the others asked as well, which is then Faust's own way.
+On the way in, Faust sleeps for a whole second whenever more waits for the agent than its buffer shall hold, and the
+agent has nothing to do for most of it. `PromptConsumer` goes on when there is room.
+
+And it starts four tasks for every message, to hear of a suspension or of the end while a full buffer keeps it waiting.
+That costs as much as all that is done about an ended call. `EagerConsumer` hands the message on first; only where that
+does not end at once are the others asked as well, which is then Faust's own way.
 
 On the way out, a stream takes a turn of the event loop for every message. `together` waits for the first one in Faust's
 way and takes with it what waits behind it.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Coroutine, Generator, Iterable
 from functools import partial
 from inspect import iscoroutine
@@ -17,6 +21,8 @@ from typing import Any
 import faust
 from faust.transport.drivers import aiokafka
 from mode.services import WaitResults
+
+LOOK_SECONDS = 0.01
 
 
 async def together(app: faust.App, stream: Any, most: int) -> AsyncIterator[list[Any]]:
@@ -34,8 +40,27 @@ async def together(app: faust.App, stream: Any, most: int) -> AsyncIterator[list
         yield events
 
 
-class EagerConsumer(aiokafka.Consumer):
-    """Faust's consumer, but for the waiting."""
+class PromptConsumer(aiokafka.Consumer):
+    """Faust's consumer, but for the waiting for room."""
+
+    async def _wait_next_records(self, timeout: float) -> Any:  # noqa: ASYNC109 - Faust calls it so
+        """Ask for records as soon as a partition has room for them."""
+        while self._has_no_room() and self.flow_active and not self.should_stop:
+            await asyncio.sleep(LOOK_SECONDS)
+        return await super()._wait_next_records(timeout)
+
+    def _has_no_room(self) -> bool:
+        return bool(self._buffered_partitions) and not self._get_active_partitions()
+
+
+class PromptTransport(aiokafka.Transport):
+    """Faust's transport with that consumer."""
+
+    Consumer = PromptConsumer
+
+
+class EagerConsumer(PromptConsumer):
+    """The same, which hands messages on before it asks anything else."""
 
     async def wait_first(self, *coros: Any, timeout: Any = None) -> WaitResults:  # noqa: ASYNC109 - Faust calls it so
         """Return when the first of several is done, or the consumer stopped; the foremost begins before the others."""
@@ -54,7 +79,7 @@ class EagerConsumer(aiokafka.Consumer):
 
 
 class EagerTransport(aiokafka.Transport):
-    """Faust's transport with that consumer."""
+    """Faust's transport with that one."""
 
     Consumer = EagerConsumer
 
