@@ -45,7 +45,7 @@ class PromptConsumer(aiokafka.Consumer):
 
     async def _wait_next_records(self, timeout: float) -> Any:  # noqa: ASYNC109 - Faust calls it so
         """Ask for records as soon as a partition has room for them."""
-        while self._has_no_room() and self.flow_active and not self.should_stop:
+        while self._has_no_room() and self.flow_active and not self.should_stop:  # noqa: ASYNC110 - many ends
             await asyncio.sleep(LOOK_SECONDS)
         return await super()._wait_next_records(timeout)
 

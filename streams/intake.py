@@ -2,9 +2,9 @@
 
 What has arrived while one batch was worked on becomes the next one, so batches grow with the load and an idle agent
 sleeps. Effects go outwards in: first all events are acknowledged by the broker, then the rows' changelog, then the
-batch. Meanwhile the next batch is decided, on rows that the broker may not have yet; none of its own effects begins
-before all of those are there. An error stops the process, and with it what was decided: nothing of the batch is
-acknowledged, and the next process decides the same again. Faust would commit the poison page and go on.
+batch. Meanwhile further batches are decided, on rows that the broker may not have yet; no effect of one begins before
+all effects of the one before are there. An error stops the process, and with it what was decided: nothing of the batch
+is acknowledged, and the next process decides the same again. Faust would commit the poison page and go on.
 """
 
 import asyncio
@@ -17,7 +17,8 @@ from runtime.logs import get_logger
 from streams.app import HeldEvent
 from streams.consuming import together
 
-MOST_EVENTS: Final = 50  # pages: four times as many are no faster, and take 150 MB more
+MOST_EVENTS: Final = 50  # pages
+MOST_IN_HAND: Final = 3  # batches: one that is decided on, and those whose effects are on their way
 QUIESCE_SECONDS: Final = 5.0
 
 T = TypeVar("T")
@@ -44,7 +45,8 @@ class Intake(Generic[T]):
         self._app = app
         self._worker = worker
         self._most = most
-        self._settling: asyncio.Task[None] | None = None
+        self._last: asyncio.Task[None] | None = None
+        self._room = asyncio.Semaphore(MOST_IN_HAND)
         self._turn = asyncio.Lock()
         self._revoked_generation: int | None = None
         self._is_broken = False
@@ -72,7 +74,7 @@ class Intake(Generic[T]):
     async def between(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do `work` while no batch is worked on; an error in it crashes the application, as one in a batch does."""
         async with self._turn:
-            await _end(self._settling)
+            await _end(self._last)
             try:
                 await work()
             except Exception as error:
@@ -81,11 +83,10 @@ class Intake(Generic[T]):
 
     async def _take(self, events: Sequence[HeldEvent]) -> None:
         async with self._turn:
+            await self._room.acquire()
             batch = [event for event in events if event.message.generation_id != self._revoked_generation]
-            if batch:
-                before, effects = self._settling, self._worker.decide(batch)
-                self._settling = asyncio.create_task(self._settle(effects, batch, before))
-                await _end(before)
+            effects = self._worker.decide(batch)
+            self._last = asyncio.create_task(self._settle(effects, batch, self._last))
 
     async def _settle(self, effects: T, batch: Sequence[HeldEvent], before: asyncio.Task[None] | None) -> None:
         await _end(before)
@@ -93,6 +94,7 @@ class Intake(Generic[T]):
             await self._worker.settle(effects)
             for event in batch:
                 event.acknowledge()
+            self._room.release()
         except Exception as error:
             log.exception("batch.failed", app=self._app.conf.id)
             await self._crash(error)
@@ -104,7 +106,7 @@ class Intake(Generic[T]):
             return
         try:
             async with asyncio.timeout(QUIESCE_SECONDS), self._turn:
-                await _end(self._settling)
+                await _end(self._last)
         except TimeoutError:
             log.warning("batch.abandoned", app=self._app.conf.id)
         else:

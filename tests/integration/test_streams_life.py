@@ -34,12 +34,12 @@ STUCK = """
 import asyncio
 from streams import detection, progress
 progress.PATIENCE_SECONDS = 3.0
-work = detection.Detector.work
-async def work_or_hang(self, batch):
-    if any(b"page-13" in event.value for event in batch):
+settle = detection.Detector.settle
+async def settle_or_hang(self, effects):
+    if any(write.key == b"page-13" for write in effects.writes):
         await asyncio.Event().wait()
-    await work(self, batch)
-detection.Detector.work = work_or_hang
+    await settle(self, effects)
+detection.Detector.settle = settle_or_hang
 """
 
 

@@ -3,6 +3,7 @@
 import random
 import signal
 
+import pytest
 from confluent_kafka import Message
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 from msgspec.structs import replace
@@ -78,20 +79,30 @@ def test_a_restart_continues_where_the_table_is(streams: Streams) -> None:
     assert [(version, status) for version, status, _ in distinct] == [(0, "Executing"), (2, "Failed")]
 
 
-BROKEN = """
+BROKEN_IN_DECIDE = """
 from streams import detection
-work = detection.Detector.work
-async def work_or_fail(self, batch):
+decide = detection.Detector.decide
+def decide_or_fail(self, batch):
     if any(b"page-13" in event.value for event in batch):
         raise RuntimeError("broken")
-    await work(self, batch)
-detection.Detector.work = work_or_fail
+    return decide(self, batch)
+detection.Detector.decide = decide_or_fail
+"""
+BROKEN_IN_SETTLE = """
+from streams import detection
+settle = detection.Detector.settle
+async def settle_or_fail(self, effects):
+    if any(write.key == b"page-13" for write in effects.writes):
+        raise RuntimeError("broken")
+    await settle(self, effects)
+detection.Detector.settle = settle_or_fail
 """
 
 
-def test_an_error_ends_the_process_with_nothing_acknowledged(streams: Streams) -> None:
+@pytest.mark.parametrize("code", [BROKEN_IN_DECIDE, BROKEN_IN_SETTLE], ids=["decide", "settle"])
+def test_an_error_ends_the_process_with_nothing_acknowledged(streams: Streams, code: str) -> None:
     """Exit status 1, the page is not committed, and a worker that can work on it finds it again."""
-    streams.code = BROKEN + WORKER
+    streams.code = code + WORKER
     worker = streams.start("changes")
     send(streams, JOBS_POLLED, ("page-1", encode(page(1, T0, {0: "Executing"}))))
     wait_until(lambda: streams.committed(CHANGES_APP, JOBS_POLLED.name) == 1, seconds=40, what="acknowledged")

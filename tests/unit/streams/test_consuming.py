@@ -5,9 +5,10 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from faust.types import TP
 from mode import Service
 
-from streams.consuming import EagerConsumer, together
+from streams.consuming import EagerConsumer, PromptConsumer, together
 from tests.fixtures.faust_stream import StubStream
 
 
@@ -36,6 +37,36 @@ def test_what_ends_at_once_starts_no_task() -> None:
         assert result.results == ["handled"]
         with pytest.raises(KeyError, match="bad"):
             await Waiter().wait_first(fail(), suspended.wait())
+
+    asyncio.run(scenario())
+
+
+def test_records_are_asked_for_as_soon_as_there_is_room() -> None:
+    """Faust itself looks again after a whole second, in which its agent has long finished what waited."""
+    partition, asked = TP("pages", 0), []
+
+    class Full(PromptConsumer):
+        flow_active = True
+
+        def __init__(self) -> None:
+            Service.__init__(self)
+            self._active_partitions, self._buffered_partitions = set(), {partition}
+            self.not_waiting_next_records = asyncio.Event()
+            self.app = cast(Any, SimpleNamespace(client_only=False))
+
+        async def _getmany(self, active_partitions: Any, timeout: float) -> Any:  # noqa: ARG002, ASYNC109 - Faust's names
+            asked.append(set(active_partitions))
+            return {partition: ["record"]}
+
+    async def scenario() -> None:
+        consumer = Full()
+        waiting = asyncio.ensure_future(consumer._wait_next_records(1.0))
+        await asyncio.sleep(0.1)
+        assert asked == []
+        consumer.on_buffer_drop(partition)
+        async with asyncio.timeout(0.5):
+            records, _ = await waiting
+        assert (records, asked) == ({partition: ["record"]}, [{partition}])
 
     asyncio.run(scenario())
 
