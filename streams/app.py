@@ -108,7 +108,7 @@ def create_app(
         broker_commit_interval=COMMIT_SECONDS,
         broker_max_poll_interval=PATIENCE_SECONDS,
         consumer_auto_offset_reset="earliest",
-        consumer_max_fetch_size=2 * MAX_RECORD_BYTES,
+        consumer_max_fetch_size=4 * MAX_RECORD_BYTES,
         producer_linger=0.0,
         producer_max_request_size=MAX_RECORD_BYTES + DEAD_LETTER_HEADROOM_BYTES,
         stream_wait_empty=False,
