@@ -58,7 +58,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--bootstrap")
-    parser.add_argument("--observations", type=int, default=200_000)
+    parser.add_argument("--observations", type=int, default=1_000_000)
     arguments = parser.parse_args()
     with broker(arguments.bootstrap) as bootstrap:
         rounds = [measure(bootstrap, arguments.observations) for _ in range(arguments.rounds)]
