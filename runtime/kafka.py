@@ -17,7 +17,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from confluent_kafka.admin import AdminClient
 
 from runtime import metrics
-from runtime.errors import RejectedError, RestartError, RetryableError
+from runtime.errors import CallstreamError, RejectedError, RestartError, RetryableError
 from runtime.logs import get_logger
 from runtime.settings import KafkaSettings, Settings
 from schemas.codec import encode
@@ -326,8 +326,8 @@ def enqueue(producer: Producer, record: Outgoing, report: Report) -> bool:
     return True
 
 
-def error_for(error: KafkaError) -> RejectedError | RestartError | RetryableError:
-    """Return what a producer's error means to its caller."""
+def error_for(error: KafkaError) -> CallstreamError:
+    """Return what a producer's error means to its caller: a RejectedError, RestartError or RetryableError."""
     if is_final(error):
         return RestartError(error.str())
     if error.code() in REJECTED:

@@ -16,13 +16,13 @@ from collections.abc import AsyncIterator, Coroutine, Generator, Iterable
 from functools import partial
 from inspect import iscoroutine
 from types import coroutine
-from typing import Any
+from typing import Any, Final
 
 import faust
 from faust.transport.drivers import aiokafka
 from mode.services import WaitResults
 
-LOOK_SECONDS = 0.01
+LOOK_SECONDS: Final = 0.01
 
 
 async def together(app: faust.App, stream: Any, most: int) -> AsyncIterator[list[Any]]:

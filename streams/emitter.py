@@ -17,7 +17,7 @@ from typing import Final
 from confluent_kafka import KafkaError, Message
 
 from runtime import metrics
-from runtime.errors import RejectedError, RestartError, RetryableError
+from runtime.errors import CallstreamError, RejectedError
 from runtime.kafka import QUEUE_FULL_SECONDS, Outgoing, enqueue, error_for, make_producer
 from runtime.settings import KafkaSettings
 
@@ -70,7 +70,7 @@ class Emitter:
                 while not enqueue(self._producer, record, partial(batch.report, record)):
                     self._producer.poll(0)  # the queue is full of what nobody has flushed yet
                     await asyncio.sleep(QUEUE_FULL_SECONDS)
-            except (RejectedError, RestartError, RetryableError) as error:
+            except CallstreamError as error:
                 batch.fail(record, error)
         self._batches.put(batch)
         await batch.is_done
@@ -102,7 +102,7 @@ class _Batch:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.is_done: asyncio.Future[None] = loop.create_future()
         self.refusals: list[Refusal] = []
-        self.failure: RestartError | RetryableError | None = None
+        self.failure: CallstreamError | None = None
         self._loop = loop
 
     def report(self, record: Outgoing, error: KafkaError | None, _: Message) -> None:
@@ -110,7 +110,7 @@ class _Batch:
         if error is not None:
             self.fail(record, error_for(error))
 
-    def fail(self, record: Outgoing, error: RejectedError | RestartError | RetryableError) -> None:
+    def fail(self, record: Outgoing, error: CallstreamError) -> None:
         """Take a record that was not acknowledged, and why."""
         if isinstance(error, RejectedError):
             self.refusals.append(Refusal(record, error))

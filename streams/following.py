@@ -119,8 +119,7 @@ class Follower:
         )
         writes = [work.write for work in works if work.write]
         await self._rows.keep(writes)
-        for write in writes:
-            self._rows.hold(write)
+        self._rows.hold(*writes)
 
     def _question(self, event: HeldEvent) -> Question | None:
         """Return what an event asks, None for a status that ends no call; raises DecodeError."""

@@ -64,8 +64,7 @@ class Sweeper:
     async def _sweep(self, some: Sequence[tuple[bytes, int]], generation: int) -> None:
         if self._is_undisturbed(generation) and (writes := self._due(some)):
             await self._rows.keep(writes)
-            for write in writes:
-                self._rows.hold(write)
+            self._rows.hold(*writes)
             log.info("table.swept", rows=len(writes))
 
     def _is_undisturbed(self, generation: int) -> bool:

@@ -35,8 +35,8 @@ class RowStore(Protocol):
         """Return the row under `key`."""
         ...
 
-    def hold(self, write: Write) -> None:
-        """Have `get` return the row from now on; it survives this process when `keep` has returned."""
+    def hold(self, *writes: Write) -> None:
+        """Have `get` return the rows from now on; they survive this process when `keep` has returned."""
         ...
 
     async def keep(self, writes: Sequence[Write]) -> None:
@@ -68,13 +68,14 @@ class Rows:
         value: bytes | None = self._table.data.get(key)
         return value
 
-    def hold(self, write: Write) -> None:
-        """Have `get` return the row from now on."""
-        if write.value is None:
-            self._forget(write.key)
-        else:
-            self._table.data[write.key] = write.value
-            self._partitions[write.key] = write.partition
+    def hold(self, *writes: Write) -> None:
+        """Have `get` return the rows from now on."""
+        for write in writes:
+            if write.value is None:
+                self._forget(write.key)
+            else:
+                self._table.data[write.key] = write.value
+                self._partitions[write.key] = write.partition
 
     async def keep(self, writes: Sequence[Write]) -> None:
         """Return when every row is in the changelog; raises what the sender does."""

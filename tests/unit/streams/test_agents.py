@@ -2,15 +2,13 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from runtime.errors import RetryableError
-from runtime.kafka import Outgoing
 from schemas.codec import decode, encode
 from schemas.ids import CallJobId, PageId, ReferenceId, TaskId
 from schemas.instants import from_milliseconds, to_milliseconds
@@ -21,43 +19,10 @@ from streams.changes import ChangePolicy, decode_row
 from streams.detection import Detector
 from streams.intake import Intake
 from streams.outbox import Outbox
-from streams.tables import Write
-from tests.fixtures.faust_stream import StubStream
+from tests.fixtures.faust_stream import StubApp, StubStream
+from tests.fixtures.journal import FixedClock, Journal
 
 T0 = 1_790_000_000_000
-
-
-@dataclass
-class Journal:
-    """A broker and a table that write down what is asked of them."""
-
-    happened: list[str] = field(default_factory=list)
-    rows: dict[bytes, bytes] = field(default_factory=dict)
-    sent: list[Outgoing] = field(default_factory=list)
-    writes: list[Write] = field(default_factory=list)
-    is_away: bool = False
-
-    async def emit(self, records: Sequence[Outgoing]) -> None:
-        """Acknowledge, unless away."""
-        if self.is_away:
-            raise RetryableError("away")
-        await asyncio.sleep(0)
-        self.sent += records
-        self.happened += [f"sent {record.topic}" for record in records]
-
-    def get(self, key: bytes) -> bytes | None:
-        """Return a row."""
-        return self.rows.get(key)
-
-    def hold(self, write: Write) -> None:
-        """Hold a row."""
-        assert write.value is not None
-        self.rows[write.key] = write.value
-
-    async def keep(self, writes: Sequence[Write]) -> None:
-        """Keep rows."""
-        self.writes += writes
-        self.happened += [f"wrote {write.key.decode()}" for write in writes]
 
 
 def event(topic: str, value: bytes | None, *, partition: int = 3, key: bytes = b"whatever") -> HeldEvent:
@@ -82,18 +47,6 @@ def page(at: int, *statuses: str) -> bytes:
         for number, status in enumerate(statuses)
     )
     return encode(JobsPolled(page_id=PageId("page"), observed_at=from_milliseconds(T0 + at), jobs=jobs))
-
-
-class FixedClock:
-    """Always the same time."""
-
-    def now(self) -> datetime:
-        """Return it."""
-        return datetime(2026, 11, 23, 8, 0, 0, 123_456, tzinfo=UTC)
-
-    def monotonic(self) -> float:
-        """Return nothing of interest."""
-        return 0.0
 
 
 def detect(journal: Journal, *pages: bytes | None) -> None:
@@ -188,38 +141,6 @@ def test_a_batch_is_decided_on_what_was_decided_before_settled_or_not() -> None:
     assert journal.happened == [sent, sent, "wrote page", sent, "wrote page"]
     rows = [decode_row(write.value)[CallJobId("job-1")].version for write in journal.writes]
     assert rows == [T0, T0 + 1]
-
-
-class Signal:
-    """A signal of Faust."""
-
-    def __init__(self) -> None:
-        self.handlers: list[Any] = []
-
-    def connect(self, handler: Any) -> None:
-        """Take a handler."""
-        self.handlers.append(handler)
-
-
-class StubApp:
-    """What an intake needs of an application."""
-
-    def __init__(self) -> None:
-        self.on_partitions_revoked, self.on_before_shutdown = Signal(), Signal()
-        self.conf = SimpleNamespace(id="app")
-        self.consumer_generation_id = 1
-        self.consumer = self
-        self.flow_control = SimpleNamespace(is_active=lambda: True)
-        self.crashed: list[BaseException] = []
-        self.commits = 0
-
-    async def crash(self, error: BaseException) -> None:
-        """Take note."""
-        self.crashed.append(error)
-
-    async def commit(self) -> None:
-        """Take note."""
-        self.commits += 1
 
 
 Settle = Callable[[Sequence[HeldEvent]], Awaitable[None]]
@@ -418,9 +339,7 @@ def test_events_of_revoked_partitions_are_left_to_their_next_owner() -> None:
 
     async def scenario() -> None:
         intake = intake_of(app, work)
-        for handler in app.on_partitions_revoked.handlers:
-            await handler(app, set(), signal=None)
-        app.consumer_generation_id = 2
+        await app.revoke()
         await run_for_a_moment(intake, [old, new])
 
     asyncio.run(scenario())

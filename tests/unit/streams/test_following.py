@@ -3,14 +3,11 @@
 import asyncio
 from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from runtime.errors import RetryableError
-from runtime.kafka import Outgoing
 from schemas.codec import decode, encode
 from schemas.followups import FollowedUp
 from schemas.ids import CallJobId, EventId, ReferenceId, TaskId
@@ -21,58 +18,15 @@ from streams.analysis.protocol import Analyzer, Verdict
 from streams.analysis.rules import RuleAnalyzer
 from streams.following import MOST_TAKEN, Follower, WindowedIntake
 from streams.outbox import Outbox
-from streams.tables import Write
-from tests.fixtures.faust_stream import StubStream
+from tests.fixtures.faust_stream import StubApp, StubStream
+from tests.fixtures.journal import FixedClock, Journal
 
 T0 = 1_790_000_000_000
 
 
-@dataclass
-class Journal:
-    """A broker and a table that write down what is asked of them."""
-
-    happened: list[str] = field(default_factory=list)
-    rows: dict[bytes, bytes] = field(default_factory=dict)
-    sent: list[Outgoing] = field(default_factory=list)
-    is_away: bool = False
-
-    async def emit(self, records: Sequence[Outgoing]) -> None:
-        """Acknowledge, unless away."""
-        if self.is_away:
-            raise RetryableError("away")
-        await asyncio.sleep(0)
-        self.sent += records
-        self.happened += [f"sent {record.topic}" for record in records]
-
-    def get(self, key: bytes) -> bytes | None:
-        """Return a row."""
-        return self.rows.get(key)
-
-    def hold(self, write: Write) -> None:
-        """Hold a row."""
-        assert write.value is not None, "a follower removes no row"
-        self.rows[write.key] = write.value
-
-    async def keep(self, writes: Sequence[Write]) -> None:
-        """Keep rows."""
-        await asyncio.sleep(0)
-        self.happened += [f"wrote {write.key.decode()}" for write in writes]
-
-    def records(self) -> list[FollowedUp]:
-        """Return the follow-ups that were sent."""
-        return [decode(record.value, FollowedUp) for record in self.sent if record.topic == FOLLOWED_UP.name]
-
-
-class FixedClock:
-    """Always the same time."""
-
-    def now(self) -> datetime:
-        """Return it."""
-        return datetime(2026, 11, 23, 8, 0, 0, 123_456, tzinfo=UTC)
-
-    def monotonic(self) -> float:
-        """Return nothing of interest."""
-        return 0.0
+def records_of(journal: Journal) -> list[FollowedUp]:
+    """The follow-ups that were sent."""
+    return [decode(record.value, FollowedUp) for record in journal.sent if record.topic == FOLLOWED_UP.name]
 
 
 @dataclass
@@ -113,33 +67,6 @@ class Event:
         self.is_acknowledged = True
 
 
-class App:
-    """What an intake needs of an application."""
-
-    def __init__(self) -> None:
-        self.handlers: list[Any] = []
-        self.on_partitions_revoked = self.on_before_shutdown = SimpleNamespace(connect=self.handlers.append)
-        self.conf = SimpleNamespace(id="app")
-        self.consumer_generation_id = 1
-        self.consumer = self
-        self.flow_control = SimpleNamespace(is_active=lambda: True)
-        self.crashed: list[BaseException] = []
-        self.commits = 0
-
-    async def crash(self, error: BaseException) -> None:
-        """Take note."""
-        self.crashed.append(error)
-
-    async def commit(self) -> None:
-        """Take note."""
-        self.commits += 1
-
-    async def revoke(self) -> None:
-        """Do as Faust does before a rebalance."""
-        await self.handlers[0](self, set(), signal=None)
-        self.consumer_generation_id += 1
-
-
 def ended(job: str, words: str, *, version: int = 5, is_terminal: bool = True) -> bytes:
     """The end of a call."""
     return encode(
@@ -164,7 +91,7 @@ class Agent:
 
     analyzer: Analyzer
     journal: Journal = field(default_factory=Journal)
-    app: App = field(default_factory=App)
+    app: StubApp = field(default_factory=StubApp)
     at_once: int = 2
     most: int = 100
 
@@ -202,7 +129,7 @@ def test_ended_calls_get_one_record_each_and_nothing_is_acknowledged_before_it_i
         ]
         events = [Event(value, offset=number) for number, value in enumerate(values)]
         await agent.start(events)
-        records = agent.journal.records()
+        records = records_of(agent.journal)
         assert [(each.call_job_id, each.is_interested, each.analyzer) for each in records] == [
             ("a", 0, "rules"),
             ("b", 2, "rules"),
@@ -228,7 +155,7 @@ def test_analyses_run_side_by_side_and_are_acknowledged_in_order() -> None:
         oracle.tell("b")
         await agent.rest()
         assert oracle.asked == ["a", "b", "c"]
-        assert [record.call_job_id for record in agent.journal.records()] == ["b"]
+        assert [record.call_job_id for record in records_of(agent.journal)] == ["b"]
         assert [event.is_acknowledged for event in events] == [False, False, False]
         oracle.tell("a")
         await agent.rest()
@@ -272,8 +199,8 @@ def test_two_questions_about_one_job_are_asked_in_turn() -> None:
         assert oracle.asked == ["x", "y"]
         oracle.tell("y")
         await agent.rest()
-        versions = [record.version for record in agent.journal.records()]
-        assert [record.summary for record in agent.journal.records()] == ["x", "y"]
+        versions = [record.version for record in records_of(agent.journal)]
+        assert [record.summary for record in records_of(agent.journal)] == ["x", "y"]
         assert versions == sorted(set(versions))
         await agent.stop()
 
@@ -340,7 +267,7 @@ def test_before_a_rebalance_what_ends_in_time_is_acknowledged_and_the_rest_left(
             oracle.tell(job)
         await agent.rest()
         assert all(event.is_acknowledged for event in again)
-        assert [record.call_job_id for record in agent.journal.records()] == ["a", "b", "c"]
+        assert [record.call_job_id for record in records_of(agent.journal)] == ["a", "b", "c"]
         await agent.stop()
 
     asyncio.run(scenario())

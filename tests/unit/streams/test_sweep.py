@@ -52,9 +52,9 @@ class World:
         """Take note."""
         self.writes.append(list(writes))
 
-    def hold(self, write: Write) -> None:
+    def hold(self, *writes: Write) -> None:
         """Let go only of what is gone for good."""
-        assert write in self.writes[-1]
+        assert list(writes) == self.writes[-1]
 
     async def between(self, work: Callable[[], Awaitable[None]]) -> None:
         """Take a turn; somebody joins the group after some of them."""
